@@ -1,0 +1,299 @@
+"""The command line: one verb per stage; parse, call, render. Everything heavy is imported inside the verbs."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tumorscope import DISCLAIMER
+from tumorscope.errors import TumorscopeError, UsageError
+
+if TYPE_CHECKING:
+    from tumorscope.apps.console import Reporter
+    from tumorscope.manifest import Manifest
+    from tumorscope.training.recipe import Recipe
+
+NETWORK_NAMES = ("mobilenet_v2", "cnn")
+
+app = typer.Typer(
+    name="tumorscope",
+    help=f"Train, evaluate and explain classifiers of brain MRI slices. {DISCLAIMER}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Protocol(StrEnum):
+    """How the test set is chosen."""
+
+    published = "published"
+    leak_free = "leak-free"
+
+
+class DeviceName(StrEnum):
+    """Where networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
+ManifestArgument = Annotated[Path, typer.Argument(help="Manifest made by `tumorscope index` or `split`.")]
+ModelsOption = Annotated[str, typer.Option(help="Networks, separated by commas: mobilenet_v2, cnn.")]
+RecipeOption = Annotated[str | None, typer.Option(help="Name of a shipped recipe (default, report, phantom) or a TOML file.")]
+InitOption = Annotated[
+    str | None, typer.Option(help="Where MobileNetV2 starts: imagenet (download), none, or a safetensors or torch state dict file.")
+]
+ProtocolOption = Annotated[
+    Protocol, typer.Option(help="published keeps the files' own test set; leak-free also removes its group mates.")
+]
+FoldsOption = Annotated[int | None, typer.Option(min=2, help="Cross-validation with so many folds.")]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Epochs for every network, instead of the recipe's.")]
+SizeOption = Annotated[int | None, typer.Option(min=32, max=1024, help="Rows and columns that the networks see, in pixels.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Of split, weights, order and augmentation.")]
+DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU when there is one.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="At most so many images of each label and split.")]
+ClassesOption = Annotated[
+    str | None, typer.Option(help="Order of integer labels in an NPZ, for instance notumor,glioma,meningioma,pituitary.")
+]
+
+
+@app.command()
+def run(
+    out: Annotated[Path, typer.Option(help="Folder for everything; the same command goes on with it after a kill.")],
+    data: Annotated[Path | None, typer.Option(help="Folder, NPZ or CSV of images; without it the built-in synthetic set.")] = None,
+    models: ModelsOption = ",".join(NETWORK_NAMES),
+    recipe: RecipeOption = None,
+    init: InitOption = None,
+    protocol: ProtocolOption = Protocol.published,
+    folds: FoldsOption = None,
+    epochs: EpochsOption = None,
+    image_size: SizeOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = DeviceName.auto,
+    limit: LimitOption = None,
+) -> None:
+    """Do the whole experiment: data, split, both models, evaluation, heatmaps, report."""
+    from tumorscope.apps.experiment import Choices
+    from tumorscope.apps.experiment import run as run_experiment
+
+    choices = Choices(
+        data=data,
+        out=out,
+        models=_models(models),
+        recipe=_recipe(recipe or ("phantom" if data is None else "default"), epochs=epochs, image_size=image_size, seed=seed),
+        init=init or ("none" if data is None else "imagenet"),
+        protocol=protocol.value,
+        folds=folds,
+        limit=limit,
+        device=device.value,
+    )
+    reporter = _reporter()
+    run_experiment(choices, reporter)
+    _print_results(out)
+    reporter.say(DISCLAIMER)
+
+
+@app.command()
+def index(
+    source: Annotated[Path, typer.Argument(help="Folder of class folders, NPZ file or folder, or CSV.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Manifest to write.")] = Path("manifest.csv"),
+    classes: ClassesOption = None,
+) -> None:
+    """Read a data set and write its manifest: one row per image."""
+    from tumorscope.data.sources import index_source
+
+    reporter = _reporter()
+    with reporter.counting("index") as progress:
+        manifest = index_source(source, class_order=_class_order(classes), progress=progress)
+    _write_manifest(manifest, output)
+
+
+@app.command()
+def pack(
+    manifest: ManifestArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for train.npz and test.npz.")],
+) -> None:
+    """Write the images of a manifest as NPZ files, one per split."""
+    from tumorscope.data.packing import pack_npz
+    from tumorscope.manifest import read_manifest
+
+    reporter = _reporter()
+    with reporter.counting("pack") as progress:
+        for path in pack_npz(read_manifest(manifest), output, progress=progress):
+            typer.echo(path)
+
+
+@app.command()
+def split(
+    manifest: ManifestArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Manifest to write; with --folds, -foldN is added to its name.")],
+    protocol: ProtocolOption = Protocol.published,
+    folds: FoldsOption = None,
+    seed: SeedOption = None,
+    validation_share: Annotated[float, typer.Option(min=0.01, max=0.5, help="Part of the training images.")] = 0.1,
+) -> None:
+    """Cut a manifest into training, validation and test."""
+    from tumorscope.data.split import split_folds, split_manifest
+    from tumorscope.manifest import read_manifest
+
+    whole = read_manifest(manifest)
+    if folds is None:
+        _write_manifest(split_manifest(whole, protocol=protocol.value, validation_share=validation_share, seed=seed or 0), output)
+        return
+    for number, part in enumerate(split_folds(whole, folds=folds, validation_share=validation_share, seed=seed or 0)):
+        _write_manifest(part, output.with_stem(f"{output.stem}-fold{number}"))
+
+
+@app.command()
+def train(
+    manifest: ManifestArgument,
+    out: Annotated[Path, typer.Option(help="Run folder; the same command goes on with it after a kill.")],
+    models: ModelsOption = ",".join(NETWORK_NAMES),
+    recipe: RecipeOption = None,
+    init: InitOption = None,
+    epochs: EpochsOption = None,
+    image_size: SizeOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = DeviceName.auto,
+) -> None:
+    """Train networks on a manifest that `tumorscope split` has cut."""
+    from tumorscope.apps.experiment import prepare_from_manifest
+    from tumorscope.apps.stages import Stages
+
+    reporter = _reporter()
+    chosen = _recipe(recipe or "default", epochs=epochs, image_size=image_size, seed=seed)
+    folder = prepare_from_manifest(manifest, out, chosen, reporter)
+    stages = Stages(folder, reporter, device.value)
+    for name in _models(models):
+        stages.train(name, init or "imagenet")
+
+
+@app.command()
+def evaluate(run: RunArgument, device: DeviceOption = DeviceName.auto) -> None:
+    """Test the trained models of a run on its test images."""
+    from tumorscope.apps.experiment import each_model
+
+    for stages, name in each_model(run, _reporter(), device.value):
+        stages.evaluate(name)
+    _pool_folds(run)
+    _print_results(run)
+
+
+@app.command()
+def explain(run: RunArgument, device: DeviceOption = DeviceName.auto) -> None:
+    """Compute where the models of a run looked, for every test image."""
+    from tumorscope.apps.experiment import each_model
+
+    for stages, name in each_model(run, _reporter(), device.value):
+        stages.explain(name)
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write the report of a run from its finished results."""
+    from tumorscope.apps.collect import write_study_report
+    from tumorscope.apps.run_folder import RunFolder
+
+    write_study_report(RunFolder.at(run), _reporter())
+
+
+@app.command()
+def info(
+    what: Annotated[
+        Path | None, typer.Argument(help="Run folder, model folder or manifest; without it, this installation.")
+    ] = None,
+    recipes: Annotated[bool, typer.Option("--recipes", help="Print the shipped recipes.")] = False,
+) -> None:
+    """Say what something is: this installation, a run, a model, a manifest."""
+    from tumorscope.apps.describe import describe, describe_installation, describe_recipes
+
+    if recipes:
+        typer.echo(describe_recipes())
+    else:
+        typer.echo(describe_installation() if what is None else describe(what))
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line and its exit status, a traceback only with `--debug`."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(arguments, prog_name="tumorscope")
+    except TumorscopeError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}.", 1)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on from here.", 130)
+
+
+def _fail(message: str, status: int) -> None:
+    sys.stderr.write(f"tumorscope: {' '.join(message.split())}\n")
+    raise SystemExit(status)
+
+
+def _reporter() -> "Reporter":
+    from tumorscope.apps.console import Reporter
+
+    return Reporter()
+
+
+def _models(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in NETWORK_NAMES]
+    if unknown or not names or len(set(names)) < len(names):
+        raise UsageError(f"--models {text}: give one or more of {', '.join(NETWORK_NAMES)}, separated by commas, none twice.")
+    return names
+
+
+def _recipe(name: str, *, epochs: int | None, image_size: int | None, seed: int | None) -> "Recipe":
+    from tumorscope.training.recipe import load_recipe
+
+    return load_recipe(name).changed(epochs=epochs, image_size=image_size, seed=seed)
+
+
+def _class_order(text: str | None) -> tuple[str, ...] | None:
+    from tumorscope.labels import parse_label
+
+    return None if text is None else tuple(parse_label(name, where="--classes") for name in text.split(","))
+
+
+def _write_manifest(manifest: "Manifest", output: Path) -> None:
+    from tumorscope.labels import LABELS
+    from tumorscope.manifest import SPLITS, write_manifest
+
+    write_manifest(manifest, output)
+    for note in manifest.notes:
+        typer.echo(f"  {note}", err=True)
+    for part in (None, *SPLITS):
+        counts = manifest.counts(part)
+        if sum(counts.values()):
+            line = ", ".join(f"{label} {counts[label]}" for label in LABELS)
+            typer.echo(f"{part or 'all'}: {sum(counts.values())} images ({line})")
+    typer.echo(f"{output}: data fingerprint {manifest.data_fingerprint}")
+
+
+def _pool_folds(out: Path) -> None:
+    from tumorscope.apps.run_folder import RunFolder
+
+    folder = RunFolder.at(out)
+    if folder.state().folds is not None:
+        from tumorscope.apps.collect import pool_folds
+
+        pool_folds(folder)
+
+
+def _print_results(out: Path) -> None:
+    from tumorscope.apps.describe import results_table
+    from tumorscope.apps.run_folder import RunFolder
+
+    typer.echo(results_table(RunFolder.at(out)))

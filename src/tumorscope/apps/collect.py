@@ -1,0 +1,278 @@
+"""Gathers the finished files of a run into the nouns of the report, and pools the folds of a cross-validation."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tumorscope.apps.console import Reporter
+from tumorscope.apps.experiment import fold_folders
+from tumorscope.apps.run_folder import LOOKUP, RunFolder
+from tumorscope.apps.stages import EXPLANATION_FILE, MAPS_FILE, METRICS_FILE, PREDICTIONS_FILE, measured, read_maps, write_json
+from tumorscope.data.augmentation import Augmentation
+from tumorscope.data.dataset import augmenter
+from tumorscope.data.decode import decode_record, read_mask
+from tumorscope.data.phantom import SYNTHETIC_NOTICE
+from tumorscope.data.preprocess import Preprocessing
+from tumorscope.data.sources import recognise
+from tumorscope.errors import EvaluationError
+from tumorscope.evaluation.comparison import comparison_rows, paired_comparison, write_comparison
+from tumorscope.evaluation.lookup import lookup_baseline
+from tumorscope.evaluation.metrics import curves
+from tumorscope.explanation.attention import compare_groups
+from tumorscope.explanation.explain import pick_examples, pick_mistakes
+from tumorscope.explanation.placement import place
+from tumorscope.labels import LABELS
+from tumorscope.manifest import SPLITS, Manifest
+from tumorscope.models.bundle import library_versions
+from tumorscope.predictions import Predictions, read_predictions, write_predictions
+from tumorscope.reporting.study import AugmentationExamples, ExplainedScan, ModelResult, Study
+from tumorscope.reporting.study_report import write_report
+from tumorscope.training.progress import HISTORY_FILE, read_history
+from tumorscope.training.recipe import Recipe
+
+REPORT_FILE = "report.html"
+COMPARISON_FILE = "comparison.csv"
+
+
+def write_study_report(folder: RunFolder, reporter: Reporter) -> Path:
+    """Write `comparison.csv`, all figures and `report.html` from what the stages left, and return the report's path.
+
+    Raises:
+        EvaluationError: No model has been evaluated yet.
+        OutputError: The folder cannot be written.
+    """
+    if folder.state().folds is not None:
+        pool_folds(folder)
+    names = folder.evaluated_models()
+    if not names:
+        raise EvaluationError(f"{folder.path}: no model has been evaluated yet. Run `tumorscope evaluate {folder.path}` first.")
+    study = collect_study(folder, names)
+    write_comparison(folder.path / COMPARISON_FILE, comparison_rows({model.name: model.metrics for model in study.models}))
+    if study.paired is not None:
+        write_json(folder.path / "paired.json", study.paired)
+    report = folder.path / REPORT_FILE
+    figures = {model.name: folder.model(model.name) / "figures" for model in study.models}
+    write_report(study, report, {"": folder.path / "figures", **figures})
+    reporter.say(f"report: {report}")
+    return report
+
+
+def pool_folds(folder: RunFolder) -> None:
+    """Store, for every model that all folds have, the predictions of every image by the model that has not seen it."""
+    parts = fold_folders(folder)
+    manifest = folder.manifest()
+    names = set.intersection(*(set(part.evaluated_models()) for part in parts))
+    lookup = lookup_baseline(
+        _pooled(parts, f"{LOOKUP}/{PREDICTIONS_FILE}", folder),
+        _pooled(parts, f"{LOOKUP}/mirrored_{PREDICTIONS_FILE}", folder),
+        groups=[record.group for record in manifest],
+        seed=folder.recipe().seed,
+    )
+    for name in names:
+        pooled = _pooled(parts, f"{name}/{PREDICTIONS_FILE}", folder)
+        metrics = measured(pooled, manifest, lookup=lookup, seed=folder.recipe().seed)
+        metrics |= {"model": name, "folds": [_fold_summary(part, name) for part in parts]}
+        write_predictions(pooled, folder.model(name) / PREDICTIONS_FILE)
+        write_json(folder.model(name) / METRICS_FILE, metrics)
+
+
+def _pooled(parts: Sequence[RunFolder], file: str, folder: RunFolder) -> Predictions:
+    """Join one file of predictions from every fold, in the order of the run's manifest and with its paths."""
+    manifest = folder.manifest()
+    row_of = {_absolute(folder, record.path): row for row, record in enumerate(manifest)}
+    found = [read_predictions(part.path / file) for part in parts]
+    rows = np.array([row_of[_absolute(part, path)] for part, one in zip(parts, found, strict=True) for path in one.paths])
+    order = np.argsort(rows)
+    return Predictions(
+        paths=tuple(manifest.records[row].path for row in rows[order]),
+        label_index=np.concatenate([one.label_index for one in found])[order],
+        probabilities=np.concatenate([one.probabilities for one in found])[order],
+    )
+
+
+def _absolute(folder: RunFolder, path: str) -> str:
+    """Return an image's path as every fold and the whole run agree on it: a manifest's own paths depend on where it lies."""
+    return (folder.path.resolve() / path).as_posix()
+
+
+def _fold_summary(part: RunFolder, name: str) -> dict[str, Any]:
+    metrics = read_json(part.model(name) / METRICS_FILE)
+    return {"fold": part.state().fold, "n": metrics["n"], "accuracy": metrics["accuracy"], "macro": metrics["macro"]}
+
+
+def collect_study(folder: RunFolder, names: Sequence[str]) -> Study:
+    """Return everything a report says about a run."""
+    manifest, recipe, state = folder.manifest(), folder.recipe(), folder.state()
+    models = tuple(_model_result(folder, name, manifest, recipe) for name in names)
+    splits = [split for split in SPLITS if any(record.split == split for record in manifest)]
+    groups = {record.path: record.group for record in manifest}
+    durations = {**state.durations_s}
+    for part in fold_folders(folder) if state.folds else ():
+        for stage, seconds in part.state().durations_s.items():
+            durations[stage] = durations.get(stage, 0.0) + seconds
+    return Study(
+        title="Brain MRI classification: two models, one comparison" if len(models) > 1 else "Brain MRI classification",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        protocol=state.protocol,
+        headline=_headline(folder, models),
+        counts={split: manifest.counts(split) for split in splits},
+        notes=manifest.notes,
+        models=models,
+        lookup=models[0].metrics.get("lookup_baseline"),
+        augmentation=augmentation_examples(manifest, recipe),
+        recipe_text=recipe.to_toml(),
+        data_fingerprint=manifest.data_fingerprint,
+        split_fingerprint=manifest.split_fingerprint,
+        versions=library_versions(),
+        durations_s=durations,
+        published_key=recognise(manifest) if state.folds is None and state.protocol == "published" else None,
+        paired=_paired(models, groups, seed=recipe.seed),
+        synthetic=state.synthetic,
+        folds=state.folds,
+    )
+
+
+def _headline(folder: RunFolder, models: Sequence[ModelResult]) -> tuple[str, ...]:
+    """What a reader must know before any number."""
+    sentences = []
+    state = folder.state()
+    if state.synthetic:
+        sentences.append(SYNTHETIC_NOTICE)
+    copies, n = models[0].metrics.get("exact_copies_in_training"), models[0].metrics["n"]
+    if copies:
+        sentences.append(
+            f"{copies} of the {n} test images ({copies / n:.0%}) have exactly the pixels of a training or validation image, so "
+            "every number below is partly a test of memory."
+        )
+    if not state.synthetic and not any(record.group for record in folder.manifest()):
+        sentences.append(
+            "No patient or copy groups are known for these images: copies that are mirrored, turned or re-encoded, and "
+            "neighbouring slices of one patient, may stand on both sides of the split and were not searched for."
+        )
+    return tuple(sentences)
+
+
+def _paired(models: Sequence[ModelResult], groups: dict[str, str], *, seed: int) -> dict[str, Any] | None:
+    if len(models) != 2:
+        return None
+    a, b = models
+    found = paired_comparison(a.predictions, b.predictions, groups=[groups[path] for path in a.predictions.paths], seed=seed)
+    mcnemar = found["mcnemar"]
+    return {
+        "a": a.name,
+        "b": b.name,
+        "a_only": mcnemar["only_a_correct"],
+        "b_only": mcnemar["only_b_correct"],
+        "p_value": mcnemar["p_value"],
+        "differences": {k: {"value": v["difference"], "interval": v["interval"]} for k, v in found["differences"].items()},
+        "method": found["method"],
+    }
+
+
+def _model_result(folder: RunFolder, name: str, manifest: Manifest, recipe: Recipe) -> ModelResult:
+    parts = fold_folders(folder)
+    predictions = read_predictions(folder.model(name) / PREDICTIONS_FILE)
+    metrics = read_json(folder.model(name) / METRICS_FILE)
+    explained = all((part.model(name) / EXPLANATION_FILE).is_file() for part in parts)
+    panels = _Panels(folder, name, manifest, recipe.preprocessing) if explained else None
+    points = curves(predictions)
+    return ModelResult(
+        name=name,
+        metrics=metrics,
+        history=tuple(asdict(row) for row in read_history(parts[0].model(name) / HISTORY_FILE)),
+        predictions=predictions,
+        examples=() if panels is None else tuple(panels.scan(predictions, row) for row in pick_examples(predictions)),
+        mistakes=() if panels is None else tuple(panels.scan(predictions, row) for row in pick_mistakes(predictions)),
+        attention=panels.attention(predictions) if panels is not None else None,
+        curves={
+            "roc": {key: (p["false_positive_rate"], p["true_positive_rate"]) for key, p in points["roc"].items()},
+            "pr": {key: (p["recall"], p["precision"]) for key, p in points["precision_recall"].items()},
+        },
+        best_epoch=metrics.get("training", {}).get("best_epoch"),
+    )
+
+
+class _Panels:
+    """Holds the maps of a model, of all folds together, and makes the scans with heatmaps that a report shows."""
+
+    def __init__(self, folder: RunFolder, name: str, manifest: Manifest, preprocessing: Preprocessing) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._records = {record.path: record for record in manifest}
+        self._preprocessing = preprocessing
+        self._maps: dict[str, np.ndarray] = {}
+        self._measures: dict[str, dict[str, float | None]] = {}
+        for part in fold_folders(folder):
+            explanation = read_json(part.model(name) / EXPLANATION_FILE)
+            self._cells = explanation["cells"]
+            self._measures |= {_absolute(part, row["path"]): row for row in explanation["images"]}
+            self._maps |= {_absolute(part, path): heatmap for path, heatmap in read_maps(part.model(name) / MAPS_FILE).items()}
+
+    def attention(self, predictions: Predictions) -> dict[str, dict[str, Any]]:
+        measures = [self._measures[_absolute(self._folder, path)] for path in predictions.paths]
+        return compare_groups(measures, predictions.correct)
+
+    def scan(self, predictions: Predictions, row: int) -> ExplainedScan:
+        record = self._records[predictions.paths[row]]
+        decoded = decode_record(self._manifest, record)
+        heatmap = place(
+            self._maps[_absolute(self._folder, record.path)],
+            stride=self._cells["stride"],
+            start=self._cells["start"],
+            preprocessing=self._preprocessing,
+            shape=decoded.shape,
+        )
+        predicted = int(predictions.predicted_index[row])
+        return ExplainedScan(
+            path=record.path,
+            pixels=self._preprocessing.eight_bit(decoded.pixels),
+            heatmap=heatmap,
+            mask=read_mask(self._manifest, record, decoded.shape) if record.mask else None,
+            label=record.label,
+            predicted=LABELS[predicted],
+            probability=float(min(predictions.probabilities[row, predicted], 1.0)),
+            index=row,
+        )
+
+
+def augmentation_examples(manifest: Manifest, recipe: Recipe, *, count: int = 4) -> AugmentationExamples | None:
+    """Return what training does to the first training scan that shows a tumour, or to the first one; None without any."""
+    candidates = [record for record in manifest if record.split == "train"]
+    if not candidates:
+        return None
+    record = next((r for r in candidates if r.label == LABELS[0]), candidates[0])
+    original = recipe.preprocessing.grid(decode_record(manifest, record))
+    chosen = recipe.augmentation
+    return AugmentationExamples(
+        original=original,
+        flips=_augmented(original, Augmentation(flip=1.0 if chosen.flip else 0.0), 1, seed=recipe.seed),
+        rotations=_augmented(original, Augmentation(rotation_deg=chosen.rotation_deg), count, seed=recipe.seed),
+        combined=_augmented(original, chosen, count, seed=recipe.seed),
+    )
+
+
+def _augmented(original: np.ndarray, augmentation: Augmentation, count: int, *, seed: int) -> np.ndarray:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        images = torch.from_numpy(original)[None, None].float().expand(count, 1, -1, -1) / 255
+        result: np.ndarray = (augmenter(augmentation)(images.clone())[:, 0] * 255).round().byte().numpy()
+    return result
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content of a file that a stage wrote.
+
+    Raises:
+        EvaluationError: It is missing or not JSON.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path}: missing or not readable. Delete its folder and run the same command again.") from error
+    return content

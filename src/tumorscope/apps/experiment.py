@@ -1,0 +1,232 @@
+"""The whole experiment: data to split, models, evaluation, heatmaps and report, in one folder."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tumorscope.apps.console import Reporter
+from tumorscope.apps.run_folder import RunFolder, RunState
+from tumorscope.data.phantom import write_phantom
+from tumorscope.data.sources import index_source
+from tumorscope.data.split import check_split, split_folds, split_manifest
+from tumorscope.errors import EvaluationError, OutputError
+from tumorscope.manifest import Manifest, Record, read_manifest
+from tumorscope.storage import output_error
+from tumorscope.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tumorscope.apps.stages import Stages
+    from tumorscope.models.device import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a user asks of a run.
+
+    Attributes:
+        data: Source of the images, or None for the built-in set.
+        out: Run folder.
+        models: Networks to train, in this order.
+        recipe: Every training choice.
+        init: Where fine-tuned weights start.
+        protocol: `published` or `leak-free`.
+        folds: Number of folds of a cross-validation, or None.
+        limit: Most images of each label and split, or None.
+        device: `auto`, `cpu` or `cuda`.
+    """
+
+    data: Path | None
+    out: Path
+    models: tuple[str, ...]
+    recipe: Recipe
+    init: str
+    protocol: str = "published"
+    folds: int | None = None
+    limit: int | None = None
+    device: "Device" = "auto"
+
+
+def run(choices: Choices, reporter: Reporter) -> Path:
+    """Do everything that is not done yet and return the report's path.
+
+    Raises:
+        TumorscopeError: Something of the user's stands in the way; what was finished is kept.
+    """
+    folder = prepare(choices, reporter)
+    for part in fold_folders(folder):
+        if part.path != folder.path:
+            reporter.say(part.path.name)
+        run_models(part, choices, reporter)
+    from tumorscope.apps.collect import write_study_report
+
+    return write_study_report(folder, reporter)
+
+
+def run_models(folder: RunFolder, choices: Choices, reporter: Reporter) -> None:
+    """Train, evaluate and explain every chosen model of one run folder."""
+    from tumorscope.apps.stages import Stages
+
+    stages = Stages(folder, reporter, choices.device)
+    for name in choices.models:
+        stages.train(name, choices.init)
+        stages.evaluate(name)
+        stages.explain(name)
+
+
+def prepare(choices: Choices, reporter: Reporter) -> RunFolder:
+    """Index, split and store what the run is about; a folder that is prepared already is checked against the choices.
+
+    Raises:
+        OutputError: The folder holds another run, or cannot be written.
+    """
+    folder = RunFolder.at(choices.out)
+    if folder.is_prepared:
+        refuse_other_choices(folder, choices)
+        reporter.say(f"{folder.path}: going on with the run that is there")
+        return folder
+    refuse_foreign_files(folder)
+    started = time.monotonic()
+    manifest = limited(read_source(choices, reporter), choices.limit)
+    for note in manifest.notes:
+        reporter.say(f"  {note}")
+    store(folder, manifest, choices)
+    folder.add_duration("index and split", time.monotonic() - started)
+    return folder
+
+
+def refuse_foreign_files(folder: RunFolder) -> None:
+    """Raise when a folder that is no run yet holds anything but what an interrupted start of a run leaves.
+
+    Raises:
+        OutputError: Names the first such file.
+    """
+    if not folder.path.is_dir():
+        return
+    own = {folder.manifest_path.name, folder.recipe_path.name, "phantom"}
+    names = sorted(entry.name for entry in folder.path.iterdir())
+    foreign = [name for name in names if name not in own and not name.startswith("fold-") and not name.endswith(".part")]
+    if foreign:
+        raise OutputError(f"{folder.path}: no run, but not empty ({foreign[0]}). Choose an empty or new folder for --out.")
+
+
+def prepare_from_manifest(path: Path, out: Path, recipe: Recipe, reporter: Reporter) -> RunFolder:
+    """Store a manifest that is split already as a run; a folder that is prepared already is checked against it.
+
+    Raises:
+        SplitError: The manifest is not split.
+        OutputError: The folder holds another run, or cannot be written.
+    """
+    manifest = read_manifest(path)
+    check_split(manifest, allow_published_leak=True)
+    folder = RunFolder.at(out)
+    if not folder.is_prepared:
+        folder.prepare(manifest, recipe, RunState(data=str(path), protocol="as given"))
+        return folder
+    if folder.manifest().split_fingerprint != manifest.split_fingerprint or folder.recipe() != recipe:
+        raise OutputError(f"{out}: holds a run with another manifest or recipe. Choose another --out.")
+    reporter.say(f"{out}: going on with the run that is there")
+    return folder
+
+
+def each_model(path: Path, reporter: Reporter, device: "Device") -> Iterator[tuple["Stages", str]]:
+    """Yield the stages and name of every trained model of a run, fold by fold.
+
+    Raises:
+        EvaluationError: There is none.
+    """
+    from tumorscope.apps.stages import Stages
+
+    found = False
+    for part in fold_folders(RunFolder.at(path)):
+        stages = Stages(part, reporter, device)
+        for name in part.trained_models():
+            found = True
+            yield stages, name
+    if not found:
+        raise EvaluationError(f"{path}: no finished model. Train one with `tumorscope train` or `tumorscope run`.")
+
+
+def read_source(choices: Choices, reporter: Reporter) -> Manifest:
+    """Return the manifest of the user's data, or of the built-in set, made when it is not there yet."""
+    if choices.data is not None:
+        with reporter.counting("index") as progress:
+            return index_source(choices.data, progress=progress)
+    with reporter.counting("draw the built-in set") as progress:
+        try:
+            return write_phantom(choices.out / "phantom", seed=choices.recipe.seed, progress=progress)
+        except OSError as error:
+            raise output_error(choices.out, error) from error
+
+
+def limited(manifest: Manifest, limit: int | None) -> Manifest:
+    """Return at most `limit` images of each label and split, spread evenly over the manifest; None keeps all."""
+    if limit is None:
+        return manifest
+    alike: dict[tuple[str, str], list[Record]] = {}
+    for record in manifest:
+        alike.setdefault((record.label, record.split), []).append(record)
+    kept = {records[k * len(records) // limit].path for records in alike.values() for k in range(limit) if len(records) > limit}
+    kept |= {record.path for records in alike.values() if len(records) <= limit for record in records}
+    small = manifest.where(lambda record: record.path in kept)
+    return small.with_records(
+        small.records, note=f"Limited to {limit} images of each label and split: {len(small)} of {len(manifest)}."
+    )
+
+
+def store(folder: RunFolder, manifest: Manifest, choices: Choices) -> None:
+    """Split the manifest and store it with recipe and choices, for every fold its own run folder."""
+    recipe = choices.recipe
+    state = RunState(
+        data="" if choices.data is None else str(choices.data),
+        protocol=choices.protocol,
+        folds=choices.folds,
+        limit=choices.limit,
+        synthetic=choices.data is None,
+    )
+    if choices.folds is None:
+        split = split_manifest(
+            manifest,
+            protocol=choices.protocol,
+            validation_share=recipe.validation_share,
+            test_share=recipe.test_share,
+            seed=recipe.seed,
+        )
+        folder.prepare(split, recipe, state)
+        return
+    parts = split_folds(manifest, folds=choices.folds, validation_share=recipe.validation_share, seed=recipe.seed)
+    for number, part in enumerate(parts):
+        folder.fold(number).prepare(part, recipe, replace(state, folds=None, fold=number))
+    fold_of = {record.path: number for number, part in enumerate(parts) for record in part if record.split == "test"}
+    pooled = manifest.with_records(replace(record, split="test", fold=fold_of[record.path]) for record in manifest)
+    folder.prepare(replace(pooled, notes=parts[0].notes), recipe, state)
+
+
+def fold_folders(folder: RunFolder) -> tuple[RunFolder, ...]:
+    """Return the run folders that hold models: the folder itself, or one per fold."""
+    folds = folder.state().folds
+    return (folder,) if folds is None else tuple(folder.fold(number) for number in range(folds))
+
+
+def refuse_other_choices(folder: RunFolder, choices: Choices) -> None:
+    """Raise when a prepared folder was begun with other choices.
+
+    Raises:
+        OutputError: Names the choices that differ.
+    """
+    state = folder.state()
+    data = "" if choices.data is None else str(choices.data)
+    pairs: dict[str, tuple[object, object]] = {
+        "--data": (state.data and Path(state.data).resolve(), data and Path(data).resolve()),
+        "--protocol": (state.protocol, choices.protocol),
+        "--folds": (state.folds, choices.folds),
+        "--limit": (state.limit, choices.limit),
+        "--recipe, --epochs, --image-size or --seed": (folder.recipe(), choices.recipe),
+    }
+    differs = [name for name, (stored, wanted) in pairs.items() if stored != wanted]
+    if differs:
+        raise OutputError(
+            f"{folder.path}: holds a run begun with another {' and another '.join(differs)}. Repeat the command it was begun with "
+            "to go on, or choose another --out."
+        )

@@ -1,0 +1,223 @@
+"""The stages after the split, each on a run folder: what is finished is not repeated, what is done is stored at once."""
+
+import io
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tumorscope import DISCLAIMER
+from tumorscope.apps.console import Reporter
+from tumorscope.apps.run_folder import LOOKUP, RunFolder
+from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
+from tumorscope.errors import OutputError
+from tumorscope.evaluation.evaluate import count_copies, evaluate
+from tumorscope.evaluation.intervals import bootstrap_intervals
+from tumorscope.evaluation.lookup import lookup_baseline, lookup_predictions
+from tumorscope.evaluation.metrics import summarise
+from tumorscope.explanation.explain import explain
+from tumorscope.manifest import Manifest
+from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, save_bundle
+from tumorscope.models.device import Device, torch_device
+from tumorscope.models.network import started_from
+from tumorscope.predictions import Predictions, read_predictions, write_predictions
+from tumorscope.storage import write_atomically
+from tumorscope.training.allocator import keep_freed_memory
+from tumorscope.training.train import BEST_FILE, CHECKPOINT_FILE, train
+
+PREDICTIONS_FILE = "predictions.csv"
+METRICS_FILE = "metrics.json"
+EXPLANATION_FILE = "explanation.json"
+MAPS_FILE = "maps.npz"
+
+
+@dataclass(slots=True)
+class Stages:
+    """The stages over one run folder, with the decoded images held open between them.
+
+    Attributes:
+        folder: The run.
+        reporter: Where progress is shown.
+        device: For training, evaluation and explanation.
+    """
+
+    folder: RunFolder
+    reporter: Reporter
+    device: Device = "auto"
+    _cache: PixelCache | None = field(default=None, repr=False)
+
+    def cache(self) -> PixelCache:
+        """Return the decoded images of the run, from the cache file or decoded now."""
+        if self._cache is None:
+            manifest = self.folder.manifest()
+            preprocessing = self.folder.recipe().preprocessing
+            started = time.monotonic()
+            with self.reporter.counting("decode") as progress:
+                self._cache = build_pixel_cache(manifest, preprocessing, self.folder.cache_path, progress=progress)
+            if "decode" not in self.folder.state().durations_s:
+                self._add_duration("decode", started)
+        return self._cache
+
+    def train(self, name: str, init: str) -> Bundle:
+        """Return the finished model, trained now, from where a kill left it, or not at all when it is there already.
+
+        Raises:
+            OutputError: The folder holds a finished model of other choices.
+        """
+        model = self.folder.model(name)
+        if (model / "bundle.json").is_file():
+            self._refuse_other_model(model, started_from(name, init))
+            self.reporter.say(f"{name}: already trained")
+            return load_bundle(model)
+        keep_freed_memory()
+        with self.reporter.training(f"train {name}") as progress:
+            bundle = train(
+                self.cache(), self.folder.recipe(), name=name, init=init, folder=model, device=self.device, progress=progress
+            )
+        save_bundle(bundle, model)
+        for leftover in (CHECKPOINT_FILE, BEST_FILE):
+            (model / "training" / leftover).unlink(missing_ok=True)
+        self.folder.add_duration(f"train {name}", float(bundle.training["duration_s"]))
+        best = bundle.training
+        self.reporter.say(f"{name}: validation accuracy {best['validation_accuracy']:.4f} in epoch {best['best_epoch']}")
+        return bundle
+
+    def _refuse_other_model(self, model: Path, start: str) -> None:
+        content = read_bundle_json(model)
+        recipe = self.folder.recipe().model_dump(mode="json", exclude_none=True)
+        same_start = content["training"]["started_from"] == start
+        if (
+            content["split_fingerprint"] != self.folder.manifest().split_fingerprint
+            or content["recipe"] != recipe
+            or not same_start
+        ):
+            raise OutputError(
+                f"{model}: holds a model trained with other images, split, recipe or --init than asked for. Choose another --out, "
+                "or delete that folder to train it again."
+            )
+
+    def evaluate(self, name: str) -> Predictions:
+        """Return the model's test predictions and store them with their metrics, unless that is done already."""
+        model = self.folder.model(name)
+        stamp = read_bundle_json(model)["weights_sha256"]
+        if _json(model / METRICS_FILE).get("weights_sha256") == stamp and (model / PREDICTIONS_FILE).is_file():
+            return read_predictions(model / PREDICTIONS_FILE)
+        bundle, cache = load_bundle(model), self.cache()
+        started = time.monotonic()
+        with self.reporter.counting(f"evaluate {name}") as progress:
+            predictions = evaluate(bundle, cache, device=torch_device(self.device), progress=progress)
+        write_predictions(predictions, model / PREDICTIONS_FILE)
+        metrics = measured(predictions, cache.manifest, lookup=self.lookup(), seed=self.folder.recipe().seed)
+        metrics |= {
+            "model": name,
+            "exact_copies_in_training": count_copies(bundle, cache.manifest),
+            "training": dict(bundle.training),
+            "weights_sha256": stamp,
+        }
+        write_json(model / METRICS_FILE, metrics)
+        self._add_duration(f"evaluate {name}", started)
+        return predictions
+
+    def lookup(self) -> dict[str, Any]:
+        """Return the metrics of the one-nearest-neighbour look-up on this run's split, computed once.
+
+        It may look at training and validation images alike: whatever a model could have learnt from.
+        """
+        path = self.folder.model(LOOKUP) / METRICS_FILE
+        cache = self.cache()
+        if _json(path).get("split_fingerprint") == cache.manifest.split_fingerprint:
+            return _json(path)
+        known_rows = np.sort(np.concatenate([cache.rows("train"), cache.rows("validation")]))
+        test_rows = cache.rows("test")
+        known_grids, test_grids = cache.grids[known_rows], cache.grids[test_rows]
+        plain, mirrored = (
+            lookup_predictions(
+                known_grids,
+                cache.label_index[known_rows],
+                test_grids=test_grids,
+                test_paths=[cache.manifest.records[row].path for row in test_rows],
+                test_label_index=cache.label_index[test_rows],
+                mirrored=mirrored,
+            )
+            for mirrored in (False, True)
+        )
+        groups = [cache.manifest.records[row].group for row in test_rows]
+        result = lookup_baseline(plain, mirrored, groups=groups, seed=self.folder.recipe().seed)
+        result["split_fingerprint"] = cache.manifest.split_fingerprint
+        write_predictions(plain, path.with_name(PREDICTIONS_FILE))
+        write_predictions(mirrored, path.with_name(f"mirrored_{PREDICTIONS_FILE}"))
+        write_json(path, result)
+        return result
+
+    def explain(self, name: str) -> dict[str, Any]:
+        """Return what the model attends to and store it with the raw maps, unless that is done already."""
+        model = self.folder.model(name)
+        predictions = self.evaluate(name)
+        stamp = read_bundle_json(model)["weights_sha256"]
+        stored = _json(model / EXPLANATION_FILE)
+        if stored.get("weights_sha256") == stamp and (model / MAPS_FILE).is_file():
+            return stored
+        started = time.monotonic()
+        with self.reporter.counting(f"explain {name}") as progress:
+            found = explain(load_bundle(model), self.cache(), predictions, device=torch_device(self.device), progress=progress)
+        write_maps(model / MAPS_FILE, found.paths, found.maps)
+        rows = [{"path": path, **measures} for path, measures in zip(found.paths, found.measures, strict=True)]
+        content = {
+            "disclaimer": DISCLAIMER,
+            "method": "Grad-CAM of the predicted label at the last feature map, raw",
+            "weights_sha256": stamp,
+            "cells": {"stride": found.cells.stride, "start": found.cells.start},
+            "attention": found.attention,
+            "images": rows,
+        }
+        write_json(model / EXPLANATION_FILE, content)
+        self._add_duration(f"explain {name}", started)
+        return content
+
+    def _add_duration(self, stage: str, started: float) -> None:
+        self.folder.add_duration(stage, time.monotonic() - started)
+
+
+def measured(predictions: Predictions, manifest: Manifest, *, lookup: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return the content of `metrics.json` that does not depend on how the predictions were made."""
+    groups = {record.path: record.group for record in manifest}
+    intervals = bootstrap_intervals(predictions, groups=[groups[path] for path in predictions.paths], seed=seed)
+    return {
+        "disclaimer": DISCLAIMER,
+        **summarise(predictions),
+        "intervals": intervals,
+        "lookup_baseline": dict(lookup),
+        "data_fingerprint": manifest.data_fingerprint,
+        "split_fingerprint": manifest.split_fingerprint,
+    }
+
+
+def write_maps(path: Path, paths: tuple[str, ...], maps: np.ndarray) -> None:
+    """Write raw maps as float16 with the path of each image."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, paths=np.array(paths), maps=maps.astype(np.float16))
+    write_atomically(path, buffer.getvalue())
+
+
+def read_maps(path: Path) -> dict[str, np.ndarray]:
+    """Return the raw map of every image by its path, float32."""
+    with np.load(path) as stored:
+        return dict(zip(stored["paths"].tolist(), stored["maps"].astype(np.float32), strict=True))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain values as JSON; NaN is refused, since no reader agrees on it."""
+    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a finished stage left, empty when it left nothing that can be read."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content

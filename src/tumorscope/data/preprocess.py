@@ -1,0 +1,158 @@
+"""Scan to the array a network takes, and a map back onto the scan's grid. Numpy only, stored with the weights."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from tumorscope.errors import RecipeError
+from tumorscope.scan import Scan
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What happens to every scan before every network, in training, evaluation and prediction alike.
+
+    Attributes:
+        image_size: Rows and columns of the square that the network sees, in pixels.
+        fit: `pad` keeps the scan's proportions and centres it on black; `stretch` ignores them.
+        low_percentile: Intensity of other than 8-bit scans that becomes 0, in percent; 8-bit scans are taken as they are.
+        high_percentile: Likewise for 255.
+        mean: Subtracted from each of the three channels after division by 255.
+        std: Divides each channel after that.
+    """
+
+    image_size: int = 224
+    fit: Literal["pad", "stretch"] = "pad"
+    low_percentile: float = 0.5
+    high_percentile: float = 99.5
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if not 32 <= self.image_size <= 1024:
+            raise RecipeError(f"image_size {self.image_size}: allowed are 32 to 1024 pixels.")
+        if self.fit not in ("pad", "stretch"):
+            raise RecipeError(f"fit {self.fit!r}: allowed are pad and stretch.")
+        if not 0 <= self.low_percentile < self.high_percentile <= 100:
+            raise RecipeError(
+                f"percentiles {self.low_percentile}, {self.high_percentile}: allowed are 0 to 100, the low one below the high one."
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise RecipeError(f"mean {self.mean} and std {self.std}: three numbers each are needed, every std above 0.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Build from what `to_json` returned."""
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**fields)
+
+    def grid(self, scan: Scan) -> np.ndarray:
+        """Return the scan on the network's grid.
+
+        Returns:
+            uint8, shape (image_size, image_size). Rounding here is part of preprocessing, so a cached array and a fresh
+            one give the same probabilities.
+        """
+        eight_bit = self.eight_bit(scan.pixels)
+        rows, columns = self._fitted(scan.shape)
+        if (rows, columns) == scan.shape:
+            inner = eight_bit
+        else:
+            inner = np.rint(
+                _resize_matrix(scan.shape[0], rows) @ eight_bit.astype(np.float32) @ _resize_matrix(scan.shape[1], columns).T
+            )
+        return self._framed(inner.astype(np.uint8))
+
+    def eight_bit(self, pixels: np.ndarray) -> np.ndarray:
+        """Return a scan's intensities as they are shown and trained on: uint8, same shape, 8-bit scans as they are."""
+        if pixels.dtype == np.uint8:
+            return pixels
+        low, high = np.percentile(pixels, [self.low_percentile, self.high_percentile])
+        if high <= low:
+            return np.zeros(pixels.shape, dtype=np.uint8)
+        scaled = (pixels.astype(np.float32) - low) * (255 / (high - low))
+        eight_bit: np.ndarray = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+        return eight_bit
+
+    def grid_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Return a mask of the scan on the network's grid: true where at least half of a cell is covered.
+
+        Args:
+            mask: bool, shape of the scan.
+
+        Returns:
+            bool, shape (image_size, image_size).
+        """
+        rows, columns = self._fitted(mask.shape)
+        inner = _resize_matrix(mask.shape[0], rows) @ mask.astype(np.float32) @ _resize_matrix(mask.shape[1], columns).T
+        return self._framed(inner >= 0.5)
+
+    def to_scan(self, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Map points from the network's grid onto the scan's own grid.
+
+        Args:
+            rows: Positions in pixels of the network's grid, pixel centres at whole numbers, float.
+            columns: Likewise.
+            shape: Rows and columns of the scan.
+
+        Returns:
+            The positions in pixels of the scan, outside of it where the point lay in the padding.
+        """
+        fitted, (top, left) = self._fitted(shape), self._corner(shape)
+        return (rows - top + 0.5) * (shape[0] / fitted[0]) - 0.5, (columns - left + 0.5) * (shape[1] / fitted[1]) - 0.5
+
+    def to_grid(self, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Map points from the scan's own grid onto the network's: the inverse of `to_scan`."""
+        fitted, (top, left) = self._fitted(shape), self._corner(shape)
+        return (rows + 0.5) * (fitted[0] / shape[0]) - 0.5 + top, (columns + 0.5) * (fitted[1] / shape[1]) - 0.5 + left
+
+    def normalise(self, grids: np.ndarray) -> np.ndarray:
+        """Return the network's input for a batch of grids.
+
+        Args:
+            grids: uint8, shape (batch, image_size, image_size).
+
+        Returns:
+            float32, shape (batch, 3, image_size, image_size): the grey value in every channel, by mean and deviation.
+        """
+        grey = grids[:, None].astype(np.float32) / 255
+        mean = np.array(self.mean, dtype=np.float32)[:, None, None]
+        std = np.array(self.std, dtype=np.float32)[:, None, None]
+        normalised: np.ndarray = (grey - mean) / std
+        return normalised
+
+    def _corner(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        rows, columns = self._fitted(shape)
+        return (self.image_size - rows) // 2, (self.image_size - columns) // 2
+
+    def _framed(self, inner: np.ndarray) -> np.ndarray:
+        result = np.zeros((self.image_size, self.image_size), dtype=inner.dtype)
+        top, left = (self.image_size - inner.shape[0]) // 2, (self.image_size - inner.shape[1]) // 2
+        result[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+        return result
+
+    def _fitted(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        if self.fit == "stretch":
+            return self.image_size, self.image_size
+        scale = self.image_size / max(shape)
+        return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+@lru_cache(maxsize=64)
+def _resize_matrix(size_in: int, size_out: int) -> np.ndarray:
+    """Weights (size_out, size_in) of linear interpolation, widened when shrinking so that no pixel is skipped."""
+    scale = size_in / size_out
+    centres = (np.arange(size_out) + 0.5) * scale - 0.5
+    distance = np.abs(np.arange(size_in)[None, :] - centres[:, None])
+    weights = np.clip(1 - distance / max(scale, 1.0), 0, None)
+    weights /= weights.sum(axis=1, keepdims=True)
+    result: np.ndarray = weights.astype(np.float32)
+    result.setflags(write=False)
+    return result

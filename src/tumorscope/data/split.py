@@ -1,0 +1,283 @@
+"""Training, validation and test: stratified, by group; a leak is refused."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tumorscope.errors import SplitError
+from tumorscope.labels import LABELS
+from tumorscope.manifest import SPLITS, Manifest, Record
+
+PROTOCOLS = ("published", "leak-free")
+
+
+def split_manifest(
+    manifest: Manifest, *, protocol: str = "published", validation_share: float = 0.1, test_share: float = 0.2, seed: int = 0
+) -> Manifest:
+    """Return the manifest with every image in training, validation or test.
+
+    A given test split is kept, and so is a given validation split; without them they are cut, stratified by label, whole groups
+    at a time. Images with equal pixels count as one group in what is cut here. Without a given test split, groups and with a
+    `fold` column, the folds are the only grouping known: the last one is the test split and the one before it validation.
+
+    Args:
+        manifest: Indexed images.
+        protocol: `published` keeps the files' own test split as it is, with any copies of it in training, which the notes count;
+            `leak-free` also keeps it whole and removes its group mates and copies from training and validation.
+        validation_share: Part of the training images that chooses the epoch, 0 to 1.
+        test_share: Part of all images held out where no test split is given, 0 to 1.
+        seed: Of the cut.
+
+    Raises:
+        SplitError: A class is too small to stand in every split, or `leak-free` was asked for without groups.
+    """
+    if protocol not in PROTOCOLS:
+        raise SplitError(f"unknown protocol {protocol!r}. Known: {', '.join(PROTOCOLS)}.")
+    if protocol == "leak-free" and not any(record.group for record in manifest):
+        raise SplitError(
+            f"{manifest.root}: protocol leak-free needs groups (patients or clusters of copies), and no image has one. Give a CSV "
+            "with a `group` column, or take --protocol published."
+        )
+    if not _has(manifest, "test"):
+        manifest = _cut_test(manifest, test_share, seed=seed)
+    if protocol == "leak-free":
+        manifest = _without_test_mates(manifest)
+    if not _has(manifest, "validation"):
+        manifest = _cut_validation(manifest, validation_share, seed=seed)
+    manifest = _marked(manifest, {row: "train" for row, record in enumerate(manifest) if not record.split})
+    check_split(manifest, allow_published_leak=protocol == "published")
+    return _with_leak_note(manifest)
+
+
+def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1, seed: int = 0) -> tuple[Manifest, ...]:
+    """Return one split manifest per fold of a cross-validation: each image is a test image exactly once.
+
+    The manifest's own `fold` column decides where there is one; otherwise folds are cut, stratified by label, whole groups at a
+    time. Validation is cut from the rest by group; where the folds are the only grouping known, it is the next fold.
+
+    Args:
+        manifest: Indexed images; a given split is ignored.
+        folds: Number of folds, at least 2.
+        validation_share: Part of the other folds that chooses the epoch, 0 to 1.
+        seed: Of the cut.
+
+    Raises:
+        SplitError: The `fold` column holds another number of folds, or a class is too small.
+    """
+    ignored = any(record.split for record in manifest)
+    plain = manifest.with_records(
+        (replace(record, split="") for record in manifest), note="The given splits were ignored for the folds." if ignored else None
+    )
+    if folds < 2:
+        raise SplitError(f"{folds} fold(s): cross-validation needs at least 2.")
+    own = sorted({record.fold for record in plain if record.fold is not None})
+    numbers = (
+        _own_folds(plain, own, folds)
+        if own
+        else _cut(plain, range(len(plain)), [1 / folds] * folds, seed=seed, what=f"{folds} folds")
+    )
+    next_is_validation = len(own) > 2 and not any(record.group for record in plain)
+    return tuple(
+        _one_fold(plain, numbers, fold, folds, validation_share=None if next_is_validation else validation_share, seed=seed)
+        for fold in range(folds)
+    )
+
+
+def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> None:
+    """Raise unless every split holds images, training knows every label, and no group stands on two sides.
+
+    Args:
+        manifest: Claims to be split.
+        allow_published_leak: Let the test split of the files have group mates in training, as the published protocol does.
+
+    Raises:
+        SplitError: Names the groups and images.
+    """
+    missing = [split for split in SPLITS if not _has(manifest, split)]
+    if missing or any(not record.split for record in manifest):
+        what = f"no {' and no '.join(missing)} images" if missing else "images without a split"
+        raise SplitError(f"{manifest.root}: {what}. Cut the manifest with `tumorscope split`.")
+    unknown = [label for label in LABELS if manifest.counts()[label] and not manifest.counts("train")[label]]
+    if unknown:
+        raise SplitError(f"{manifest.root}: no training image shows {unknown[0]}. Every class needs images on the training side.")
+    sides: dict[str, dict[str, str]] = defaultdict(dict)
+    for record in manifest:
+        if record.group and not (allow_published_leak and record.split == "test"):
+            sides[record.group].setdefault(record.split, record.path)
+    leaks = {group: paths for group, paths in sides.items() if len(paths) > 1}
+    if leaks:
+        named = "; ".join(
+            f"group {group}: " + ", ".join(f"{path} in {side}" for side, path in leaks[group].items())
+            for group in sorted(leaks)[:3]
+        )
+        raise SplitError(f"{len(leaks)} group(s) stand on both sides of the split ({named}). Keep every group on one side.")
+
+
+def _has(manifest: Manifest, split: str) -> bool:
+    return any(record.split == split for record in manifest)
+
+
+def _marked(manifest: Manifest, splits: Mapping[int, str], *, note: str | None = None) -> Manifest:
+    records = (replace(record, split=splits.get(row, record.split)) for row, record in enumerate(manifest))
+    return manifest.with_records(records, note=note)
+
+
+def _cut_test(manifest: Manifest, share: float, *, seed: int) -> Manifest:
+    folds = sorted({record.fold for record in manifest if record.fold is not None})
+    if len(folds) > 1 and not any(record.group or record.split for record in manifest):
+        return _test_by_folds(manifest, folds)
+    units = _units(manifest.records)
+    kept = {unit for unit, record in zip(units, manifest, strict=True) if record.split == "validation"}
+    rows = [row for row, unit in enumerate(units) if unit not in kept]
+    parts = _cut(manifest, rows, (share, 1 - share), seed=seed, what="a test split")
+    test = {row: "test" for row, part in parts.items() if part == 0}
+    note = f"No test split is given: {len(test)} of {len(manifest)} images were held out, stratified by class{_by_group(manifest)}."
+    return _marked(manifest, test, note=note)
+
+
+def _test_by_folds(manifest: Manifest, folds: Sequence[int]) -> Manifest:
+    sides = {folds[-1]: "test"} | ({folds[-2]: "validation"} if len(folds) > 2 else {})
+    named = " and ".join(f"fold {fold} is the {side} split" for fold, side in sides.items())
+    splits = {row: sides.get(-1 if record.fold is None else record.fold, "train") for row, record in enumerate(manifest)}
+    return _marked(manifest, splits, note=f"No test split is given: {named}.")
+
+
+def _cut_validation(manifest: Manifest, share: float, *, seed: int) -> Manifest:
+    rows = [row for row, record in enumerate(manifest) if record.split in ("", "train")]
+    parts = _cut(manifest, rows, (share, 1 - share), seed=seed + 1, what="a validation split")
+    splits = {row: "validation" if part == 0 else "train" for row, part in parts.items()}
+    held = sum(part == 0 for part in parts.values())
+    note = f"Validation: {held} of {len(rows)} training images, stratified by class{_by_group(manifest)}."
+    return _marked(manifest, splits, note=note)
+
+
+def _by_group(manifest: Manifest) -> str:
+    return " and by group" if any(record.group for record in manifest) else ""
+
+
+def _cut(manifest: Manifest, rows: Sequence[int], shares: Sequence[float], *, seed: int, what: str) -> dict[int, int]:
+    """Deal rows into parts of given shares, stratified by label, whole groups and equal pixels together, whatever their order."""
+    if min(shares) <= 0:
+        raise SplitError(f"a share of {shares[0]} for {what}: allowed is more than 0 and less than 1.")
+    if not rows:
+        raise SplitError(f"{manifest.root}: all images are in the test split, so nothing is left to cut {what} from. Add images.")
+    ordered = sorted(rows, key=lambda row: (manifest.records[row].sha256, manifest.records[row].path))
+    records = [manifest.records[row] for row in ordered]
+    units = _units(records)
+    counts = np.zeros((max(units) + 1, len(LABELS)), dtype=np.int64)
+    np.add.at(counts, (units, [LABELS.index(record.label) for record in records]), 1)
+    for label, images, different in zip(LABELS, counts.sum(axis=0), (counts > 0).sum(axis=0), strict=True):
+        if 0 < different < len(shares):
+            raise SplitError(
+                f"{manifest.root}: class {label} has {images} image(s) in {different} group(s), too few to cut {what}: at least "
+                f"{len(shares)} different images or groups are needed. Add images, or leave the class out."
+            )
+    parts = _deal(counts, np.array(shares), np.random.default_rng(seed))
+    if parts is None:
+        raise SplitError(f"{manifest.root}: the groups are too few or too mixed to cut {what} with every class on every side.")
+    return {row: int(parts[unit]) for row, unit in zip(ordered, units, strict=True)}
+
+
+def _deal(counts: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """Return a part for each unit, given its images per label (units, labels); None when a part must stay without a label.
+
+    The largest unit first, each goes to where it raises chi square (images per part and label against the shares) least.
+    """
+    order = rng.permutation(len(counts))
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    parts = np.zeros(len(counts), dtype=np.int64)
+    held = np.zeros((len(shares), counts.shape[1]))
+    weights = 1 / (shares[:, None] * np.maximum(counts.sum(axis=0), 1))
+    for unit in order:
+        parts[unit] = ((2 * held + counts[unit]) * counts[unit] * weights).sum(axis=1).argmin()
+        held[parts[unit]] += counts[unit]
+    for part, label in np.argwhere((held == 0) & (counts.sum(axis=0) > 0)):
+        unit = _spare_unit(counts, parts, order, label)
+        if unit is None:
+            return None
+        parts[unit] = part
+    complete = all((counts[parts == part].sum(axis=0) > 0)[counts.sum(axis=0) > 0].all() for part in range(len(shares)))
+    return parts if complete else None
+
+
+def _spare_unit(counts: np.ndarray, parts: np.ndarray, order: np.ndarray, label: int) -> int | None:
+    """Return the smallest unit with a label whose part keeps another one."""
+    having = counts[:, label] > 0
+    rich = [part for part in set(parts[having].tolist()) if (having & (parts == part)).sum() > 1]
+    return next((int(unit) for unit in reversed(order) if having[unit] and parts[unit] in rich), None)
+
+
+def _units(records: Sequence[Record]) -> list[int]:
+    """Number what must stay together: one group, or equal pixels, or anything that such links join."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    names = [f"pixels {record.sha256 or record.path}" for record in records]
+    for record, name in zip(records, names, strict=True):
+        if record.group:
+            parent[root(name)] = root(f"group {record.group}")
+    order: dict[str, int] = {}
+    return [order.setdefault(root(name), len(order)) for name in names]
+
+
+def _own_folds(manifest: Manifest, own: Sequence[int], folds: int) -> dict[int, int]:
+    if len(own) != folds:
+        raise SplitError(
+            f"{manifest.root}: the fold column holds {len(own)} folds ({', '.join(map(str, own))}) and {folds} were asked for. "
+            f"Ask for {len(own)}, or remove the column."
+        )
+    without = next((record.path for record in manifest if record.fold is None), None)
+    if without is not None:
+        raise SplitError(f"{manifest.root}: {without} has no fold and others have one. Give every image a fold, or none.")
+    return {row: own.index(record.fold) for row, record in enumerate(manifest) if record.fold is not None}
+
+
+def _one_fold(
+    manifest: Manifest, numbers: Mapping[int, int], fold: int, folds: int, *, validation_share: float | None, seed: int
+) -> Manifest:
+    """Return the split that tests one fold; `validation_share` None takes the next fold for validation."""
+    sides = {row: "test" for row, number in numbers.items() if number == fold}
+    if validation_share is None:
+        sides |= {
+            row: "validation" if number == (fold + 1) % folds else "train" for row, number in numbers.items() if number != fold
+        }
+        split = _marked(manifest, sides, note="The folds are the only grouping known: validation is the fold after the tested one.")
+    else:
+        split = _cut_validation(_marked(manifest, sides), validation_share, seed=seed + fold)
+    numbered = split.with_records(replace(record, fold=numbers[row]) for row, record in enumerate(split))
+    check_split(numbered)
+    return _with_leak_note(numbered)
+
+
+def _without_test_mates(manifest: Manifest) -> Manifest:
+    test = [record for record in manifest if record.split == "test"]
+    groups = {record.group for record in test if record.group}
+    pixels = {record.sha256 for record in test if record.sha256}
+    kept = [r for r in manifest if r.split == "test" or (r.group not in groups and r.sha256 not in pixels)]
+    removed = len(manifest) - len(kept)
+    return manifest.with_records(
+        kept, note=f"Leak-free: {removed} training images that share a group or all pixels with a test image were removed."
+    )
+
+
+def _with_leak_note(manifest: Manifest) -> Manifest:
+    """Count the test images whose pixels or group also stand in training or validation."""
+    known = [record for record in manifest if record.split != "test"]
+    pixels = {record.sha256 for record in known if record.sha256}
+    groups = {record.group for record in known if record.group}
+    test = [record for record in manifest if record.split == "test"]
+    copies = sum(record.sha256 in pixels for record in test)
+    mates = sum(record.group in groups for record in test if record.group)
+    sentences = []
+    if copies:
+        sentences.append(f"{copies} of {len(test)} test images have exactly the pixels of a training or validation image.")
+    if mates:
+        sentences.append(f"{mates} of {len(test)} test images have a group mate in training or validation.")
+    return manifest.with_records(manifest.records, note=" ".join(sentences) or None)

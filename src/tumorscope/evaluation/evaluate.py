@@ -1,0 +1,83 @@
+"""Bundle and images to Predictions, and never on images the model was trained on."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from tumorscope.data.dataset import batches, normalise
+from tumorscope.data.pixel_cache import PixelCache
+from tumorscope.errors import EvaluationError
+from tumorscope.manifest import Manifest
+from tumorscope.models.bundle import Bundle
+from tumorscope.predictions import Predictions
+
+BATCH_SIZE = 32
+CPU = torch.device("cpu")
+
+
+def evaluate(
+    bundle: Bundle,
+    cache: PixelCache,
+    *,
+    split: str = "test",
+    device: torch.device = CPU,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """Return what a model answers for the images of a split, in float32.
+
+    Args:
+        bundle: The trained model.
+        cache: Decoded images, preprocessed as the bundle asks.
+        split: `test`, or another split that the model has not seen.
+        device: Of torch.
+        progress: Called with (done, all) after every batch.
+
+    Raises:
+        EvaluationError: The model was trained on images of the split, or the cache was preprocessed in another way.
+    """
+    refuse_seen_images(bundle, cache.manifest, split)
+    if cache.preprocessing != bundle.preprocessing:
+        raise EvaluationError(
+            "the images were preprocessed in another way than the model's. Build the cache with the bundle's own."
+        )
+    network = bundle.network.eval().to(device).to(memory_format=torch.channels_last)
+    rows = cache.rows(split)
+    probabilities = []
+    with torch.inference_mode():
+        for images, _ in batches(cache, split, batch_size=BATCH_SIZE):
+            logits = network(normalise(images.to(device).float() / 255, bundle.preprocessing))
+            probabilities.append(logits.double().softmax(dim=1).cpu().numpy())
+            if progress is not None:
+                progress(sum(map(len, probabilities)), len(rows))
+    return Predictions(
+        paths=tuple(cache.manifest.records[row].path for row in rows),
+        label_index=cache.label_index[rows],
+        probabilities=np.concatenate(probabilities),
+    )
+
+
+def refuse_seen_images(bundle: Bundle, manifest: Manifest, split: str) -> None:
+    """Raise when a model was trained on, or its epoch chosen by, images of a split.
+
+    A test image whose pixels also stand in training is refused unless the manifest is the very one the model was trained
+    from: there the published protocol may hold such copies, which are counted and reported instead (`count_copies`).
+
+    Raises:
+        EvaluationError: It was.
+    """
+    records = manifest.in_split(split).records
+    same_split = manifest.split_fingerprint == bundle.split_fingerprint
+    if same_split and split == "test":
+        return
+    seen = [record.path for record in records if bundle.has_seen(record.sha256)]
+    if seen:
+        raise EvaluationError(
+            f"{len(seen)} of {len(records)} {split} images were in the training or validation of this {bundle.name} "
+            f"(first: {seen[0]}). Evaluate on images it has not seen, or split again and train again."
+        )
+
+
+def count_copies(bundle: Bundle, manifest: Manifest, split: str = "test") -> int:
+    """Return how many images of a split have exactly the pixels of an image the model was trained on."""
+    return sum(bundle.has_seen(record.sha256) for record in manifest.in_split(split))

@@ -1,0 +1,1 @@
+"""Where a model looked, and whether that is the tumour."""

@@ -1,0 +1,1 @@
+"""The networks and the bundle that a trained one is stored in."""

@@ -1,0 +1,155 @@
+"""Bundle: weights, labels, preprocessing, recipe and fingerprints of one trained model, saved and loaded safely."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from tumorscope import DISCLAIMER, __version__
+from tumorscope.data.preprocess import Preprocessing
+from tumorscope.errors import BundleError
+from tumorscope.labels import LABELS
+from tumorscope.models.network import NETWORKS, Classifier, build
+from tumorscope.storage import write_atomically
+
+SCHEMA_VERSION = 1
+WEIGHTS_FILE = "model.safetensors"
+BUNDLE_FILE = "bundle.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """One trained model and all that is needed to use it or to doubt it.
+
+    Attributes:
+        network: In evaluation mode, float32, on the CPU.
+        preprocessing: What every scan goes through before it.
+        recipe: The resolved recipe as plain values.
+        training: What came of the training: best epoch, validation accuracy, where the weights started, seconds.
+        data_fingerprint: Of the manifest it was trained from.
+        split_fingerprint: Likewise, with the splits.
+        trained_on: First 16 hex digits of the pixel digest of every training and validation image.
+        created: When, as ISO 8601 text with zone.
+    """
+
+    network: Classifier
+    preprocessing: Preprocessing
+    recipe: Mapping[str, Any]
+    training: Mapping[str, Any]
+    data_fingerprint: str
+    split_fingerprint: str
+    trained_on: frozenset[str]
+    created: str
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.network.name
+
+    def has_seen(self, sha256: str) -> bool:
+        """Whether an image with this pixel digest was trained on or chose the epoch."""
+        return short_digest(sha256) in self.trained_on
+
+
+def short_digest(sha256: str) -> str:
+    """Return the part of a pixel digest that a bundle remembers."""
+    return sha256[:16]
+
+
+def save_bundle(bundle: Bundle, folder: Path) -> None:
+    """Write `model.safetensors` and then `bundle.json`, which makes the folder a bundle.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    weights = save_tensors({key: value.contiguous() for key, value in bundle.network.state_dict().items()})
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "disclaimer": DISCLAIMER,
+        "network": bundle.name,
+        "labels": list(LABELS),
+        "preprocessing": bundle.preprocessing.to_json(),
+        "calibration": None,
+        "training": dict(bundle.training),
+        "recipe": dict(bundle.recipe),
+        "data_fingerprint": bundle.data_fingerprint,
+        "split_fingerprint": bundle.split_fingerprint,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "created": bundle.created,
+        "versions": library_versions(),
+        "trained_on": sorted(bundle.trained_on),
+    }
+    write_atomically(folder / WEIGHTS_FILE, weights)
+    write_atomically(folder / BUNDLE_FILE, json.dumps(content, indent=1) + "\n")
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read what `save_bundle` wrote.
+
+    Raises:
+        BundleError: A file is missing, altered, or of a version this Tumorscope does not know.
+    """
+    content = read_bundle_json(folder)
+    try:
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{folder}: {WEIGHTS_FILE} cannot be read ({error.strerror}). Train again, or restore the file."
+        ) from error
+    if hashlib.sha256(weights).hexdigest() != content["weights_sha256"]:
+        raise BundleError(
+            f"{folder}: {WEIGHTS_FILE} is not the file that {BUNDLE_FILE} was written for. Restore both from one source."
+        )
+    network = build(content["network"])
+    try:
+        network.load_state_dict(load_tensors(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise BundleError(f"{folder}: the weights do not fit {content['network']} ({str(error).splitlines()[0]}).") from error
+    return Bundle(
+        network=network.eval(),
+        preprocessing=Preprocessing.from_json(content["preprocessing"]),
+        recipe=content["recipe"],
+        training=content["training"],
+        data_fingerprint=content["data_fingerprint"],
+        split_fingerprint=content["split_fingerprint"],
+        trained_on=frozenset(content["trained_on"]),
+        created=content["created"],
+    )
+
+
+def read_bundle_json(folder: Path) -> dict[str, Any]:
+    """Return the checked content of a bundle's JSON file.
+
+    Raises:
+        BundleError: It is missing, not JSON, or of a version or with labels this Tumorscope does not know.
+    """
+    path = folder / BUNDLE_FILE
+    if not path.is_file():
+        raise BundleError(f"{folder}: no {BUNDLE_FILE}, so no finished model. Finish its training with the command that began it.")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path}: not readable as JSON ({error}). Restore the file.") from error
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise BundleError(
+            f"{path}: schema version {content.get('schema_version')}; Tumorscope {__version__} reads {SCHEMA_VERSION}."
+        )
+    if content.get("labels") != list(LABELS) or content.get("network") not in NETWORKS:
+        raise BundleError(
+            f"{path}: network {content.get('network')} with labels {content.get('labels')} is not one that is known here."
+        )
+    return content
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what a result depends on."""
+    names = ("torch", "torchvision", "lightning", "kornia", "numpy", "scikit-learn", "pillow")
+    return {"tumorscope": __version__, "python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,0 +1,20 @@
+"""Where networks run."""
+
+from typing import Literal
+
+import torch
+
+from tumorscope.errors import UsageError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def torch_device(device: Device) -> torch.device:
+    """Return the device that a choice means on this machine; `auto` takes a GPU when there is one.
+
+    Raises:
+        UsageError: A GPU was asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no CUDA device that torch can use. Take --device cpu or auto.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

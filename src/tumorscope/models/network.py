@@ -1,0 +1,185 @@
+"""The two networks: backbone, head, and the feature map that Grad-CAM reads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+from tumorscope.errors import BundleError, UsageError
+from tumorscope.labels import LABELS
+
+IMAGENET_URL: str = MobileNet_V2_Weights.IMAGENET1K_V1.url
+
+
+@dataclass(frozen=True, slots=True)
+class CellGrid:
+    """Where the cells of a feature map lie on the network's input.
+
+    Attributes:
+        stride: Distance between the centres of neighbouring cells in input pixels.
+        start: Position of the centre of the first cell in input pixels, pixel centres at whole numbers.
+    """
+
+    stride: float
+    start: float
+
+
+class Classifier(nn.Module):
+    """A convolutional feature extractor, global average pooling and a head.
+
+    Attributes:
+        name: What `build` calls it.
+        features: Input (batch, 3, h, w) to the last feature map (batch, channels, rows, columns).
+        head: Pooled features (batch, channels) to logits (batch, 4).
+    """
+
+    def __init__(self, name: str, features: nn.Module, head: nn.Sequential) -> None:
+        super().__init__()
+        self.name = name
+        self.features = features
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, shape (batch, 4), for normalised images of shape (batch, 3, h, w)."""
+        return self.classify(self.features(images))
+
+    def classify(self, feature_map: Tensor) -> Tensor:
+        """Return logits, shape (batch, 4), for a feature map of shape (batch, channels, rows, columns)."""
+        logits: Tensor = self.head(feature_map.mean(dim=(2, 3)))
+        return logits
+
+    def cell_grid(self) -> CellGrid:
+        """Return where the cells of the feature map lie, worked out from every layer's kernel, stride, padding and dilation.
+
+        Source:
+            Araujo et al. 2019, Computing receptive fields of convolutional neural networks, section 2,
+            https://doi.org/10.23915/distill.00021
+        """
+        start, jump = 0.0, 1.0
+        for layer in self.features.modules():
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+                kernel, stride, padding, dilation = (
+                    _rows(v) for v in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+                )
+                start += (dilation * (kernel - 1) / 2 - padding) * jump
+                jump *= stride
+        return CellGrid(stride=jump, start=start)
+
+
+def _rows(value: object) -> int:
+    first = value[0] if isinstance(value, tuple) else value
+    if not isinstance(first, int):
+        raise TypeError(f"layer geometry {value!r} is not a number of pixels")
+    return first
+
+
+def _build_mobilenet_v2(dropout: float) -> Classifier:
+    network = mobilenet_v2(weights=None)
+    head = nn.Sequential(nn.Dropout(dropout), nn.Linear(network.last_channel, len(LABELS)))
+    return Classifier("mobilenet_v2", network.features, head)
+
+
+def _build_cnn(dropout: float) -> Classifier:
+    layers: list[nn.Module] = []
+    channels = 3
+    for width in (32, 64, 128, 256):
+        layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = width
+    head = nn.Sequential(nn.Linear(channels, 256), nn.ReLU(), nn.Dropout(dropout), nn.Linear(256, len(LABELS)))
+    for layer in (*layers, head[0]):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            # torch's own start shrinks the signal from block to block, and without normalisation nothing brings it back.
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return Classifier("cnn", nn.Sequential(*layers), head)
+
+
+_BUILDERS: dict[str, Callable[[float], Classifier]] = {"mobilenet_v2": _build_mobilenet_v2, "cnn": _build_cnn}
+NETWORKS: tuple[str, ...] = tuple(_BUILDERS)
+
+
+def build(name: str, *, dropout: float = 0.2) -> Classifier:
+    """Return an untrained network with its own random weights.
+
+    `mobilenet_v2` is torchvision's, its 1000-class head replaced by one linear layer. `cnn` is the student report's network:
+    blocks of 3x3 convolution, ReLU and 2x2 max pooling. As printed it has three blocks of 32, 64 and 128 channels before a
+    linear layer with 256 inputs, which cannot run; a fourth block, 128 to 256, is the reading that can.
+
+    Args:
+        name: One of `NETWORKS`.
+        dropout: Share of head inputs dropped in training, 0 to 1.
+
+    Raises:
+        UsageError: The name is unknown.
+    """
+    if name not in _BUILDERS:
+        raise UsageError(f"unknown model {name!r}. Known: {', '.join(NETWORKS)}.")
+    return _BUILDERS[name](dropout)
+
+
+def initialise(network: Classifier, init: str) -> str:
+    """Load starting weights into the feature extractor, in place, and say in a sentence what was loaded.
+
+    Only `mobilenet_v2` has ImageNet weights; the CNN is trained from scratch and always keeps its random weights.
+
+    Args:
+        network: A network of `build`.
+        init: `imagenet` (torchvision's download, cached by torch), `none`, or the path of a safetensors file or torch state
+            dict with torchvision's names.
+
+    Raises:
+        BundleError: The file is missing, unreadable or does not fit; or the download failed.
+    """
+    if network.name != "mobilenet_v2" or init == "none":
+        return started_from(network.name, init)
+    state = _imagenet_state() if init == "imagenet" else _file_state(Path(init))
+    features = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
+    try:
+        network.features.load_state_dict(features)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
+        raise BundleError(f"{init}: the weights are not MobileNetV2 1.0 in torchvision's names and shapes ({first}).") from error
+    return started_from(network.name, init)
+
+
+def started_from(name: str, init: str) -> str:
+    """Return in a sentence where the weights of a network start, without loading any; `name` and `init` as for `initialise`."""
+    if name != "mobilenet_v2":
+        return "random weights (trained from scratch)"
+    known = {"none": "random weights (--init none)", "imagenet": "ImageNet weights from torchvision"}
+    return known.get(init, f"weights from {Path(init).name}")
+
+
+def _imagenet_state() -> dict[str, Tensor]:
+    try:
+        state = torch.hub.load_state_dict_from_url(
+            IMAGENET_URL, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise BundleError(
+            f"the ImageNet weights could not be downloaded ({error}). Give a file with --init FILE, or train from random weights "
+            "with --init none."
+        ) from error
+    return dict(state)
+
+
+def _file_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise BundleError(f"{path}: no such weights file. --init takes imagenet, none, or a safetensors or torch state dict file.")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise BundleError(f"{path}: not a readable safetensors or torch state dict file ({error}).") from error
+    except Exception as error:
+        raise BundleError(f"{path}: not a torch state dict that is safe to load ({type(error).__name__}).") from error
+    if not isinstance(state, dict):
+        raise BundleError(f"{path}: holds a {type(state).__name__}, not a state dict of named tensors.")
+    return dict(state)

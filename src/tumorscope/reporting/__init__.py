@@ -1,0 +1,1 @@
+"""Figures and pages made from finished results; nothing is computed here that has meaning."""

@@ -1,0 +1,123 @@
+"""Pictures of scans: Grad-CAM panels and augmentation examples. Colour here has no meaning beyond the raw map."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps, patheffects
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from tumorscope.labels import label_info
+from tumorscope.reporting.figures import INK, MUTED
+from tumorscope.reporting.report_tables import percent
+from tumorscope.reporting.study import AugmentationExamples, ExplainedScan
+
+COLOURS = "inferno"
+STRONGEST_ALPHA = 0.75
+OUTLINE_COLOUR = "#00e5ff"
+LEGEND = "Colour: raw Grad-CAM, more opaque where higher. Cross: highest value. Cyan line: outline of the tumour, where known."
+
+
+def overlay_colours(heatmap: np.ndarray) -> np.ndarray:
+    """Return the colours that are laid over a scan; where the map is zero they are fully transparent.
+
+    The map is divided by its own highest value for drawing only, so colours of two scans cannot be compared; a map that is
+    zero everywhere stays invisible.
+
+    Args:
+        heatmap: Raw map, float, shape (rows, columns), at least 0.
+
+    Returns:
+        float64, shape (rows, columns, 4): red, green, blue and opacity, each 0 to 1.
+    """
+    highest = float(heatmap.max())
+    relative = heatmap.astype(np.float64) / highest if highest > 0 else np.zeros(heatmap.shape)
+    colours = np.array(colormaps[COLOURS](relative))
+    colours[..., 3] = STRONGEST_ALPHA * relative
+    return colours
+
+
+def peak_of(heatmap: np.ndarray) -> tuple[int, int] | None:
+    """Return row and column of the highest value, the first of equals, or None when the map is the same everywhere."""
+    if heatmap.max() == heatmap.min():
+        return None
+    row, column = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
+    return int(row), int(column)
+
+
+def grad_cam_panel(examples: Sequence[ExplainedScan]) -> Figure:
+    """Draw scans, one per row, each beside itself with its Grad-CAM laid over.
+
+    Args:
+        examples: At least one.
+    """
+    figure = Figure(figsize=(4.2, 2.0 * len(examples) + 0.35), layout="constrained")
+    grid = figure.subplots(len(examples), 2, squeeze=False)
+    for (left, right), example in zip(grid, examples, strict=True):
+        _picture(left, example.pixels)
+        _picture(right, example.pixels)
+        left.set_title(_answer(example), loc="left", fontsize=9, color=INK)
+        right.imshow(overlay_colours(example.heatmap))
+        _outline(right, example.mask)
+        _mark_peak(right, example.heatmap)
+        _scale_bar(figure, right, float(example.heatmap.max()))
+    return figure
+
+
+def augmentation(examples: AugmentationExamples) -> Figure:
+    """Draw a scan and what training makes of it: flips on top, rotations below, then the recipe's full augmentation."""
+    rows = [("flip", examples.flips), ("rotation", examples.rotations), ("full recipe", examples.combined)]
+    rows = [(name, pictures) for name, pictures in rows if len(pictures)]
+    columns = 1 + max((len(pictures) for _, pictures in rows), default=0)
+    figure = Figure(figsize=(1.55 * columns + 0.3, 1.6 * max(1, len(rows)) + 0.3), layout="constrained")
+    grid = figure.subplots(max(1, len(rows)), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    _picture(grid[0, 0], examples.original)
+    grid[0, 0].set_title("original", fontsize=9, color=INK)
+    for line, (name, pictures) in zip(grid, rows, strict=bool(rows)):
+        for axes, picture in zip(line[1:], pictures, strict=False):
+            _picture(axes, picture)
+        line[1].set_title(name, loc="left", fontsize=9, color=INK)
+    return figure
+
+
+def _picture(axes: Axes, pixels: np.ndarray) -> None:
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+    axes.set_axis_off()
+
+
+def _answer(example: ExplainedScan) -> str:
+    truth, answer = label_info(example.label).display_name, label_info(example.predicted).display_name
+    certainty = percent(example.probability)
+    return f"Right: {truth}, {certainty}" if example.correct else f"Wrong: {truth} taken for {answer}, {certainty}"
+
+
+def _outline(axes: Axes, mask: np.ndarray | None) -> None:
+    """Draw the border of a mask; the frame of zeros closes the line where the tumour touches the edge of the picture."""
+    if mask is None or not mask.any():
+        return
+    framed = np.pad(mask.astype(np.float64), 1)
+    rows, columns = (np.arange(-1, size + 1) for size in mask.shape)
+    lines = axes.contour(columns, rows, framed, levels=[0.5], colors=OUTLINE_COLOUR, linewidths=1.1)
+    lines.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="black")])
+
+
+def _mark_peak(axes: Axes, heatmap: np.ndarray) -> None:
+    peak = peak_of(heatmap)
+    if peak is None:
+        return
+    halo = [patheffects.withStroke(linewidth=3.2, foreground="black")]
+    axes.plot(peak[1], peak[0], "+", color="white", ms=10, mew=1.6, path_effects=halo)
+
+
+def _scale_bar(figure: Figure, axes: Axes, highest: float) -> None:
+    """Show which raw value each colour stands for."""
+    colours = ScalarMappable(Normalize(0, highest or 1), COLOURS)
+    ticks = {0.0: "0", highest: f"{highest:.3g}"}
+    bar = figure.colorbar(colours, ax=axes, fraction=0.05, pad=0.03)
+    bar.set_ticks(list(ticks), labels=list(ticks.values()))
+    bar.ax.tick_params(labelsize=7, colors=MUTED, length=2)
+    bar.outline.set_visible(False)

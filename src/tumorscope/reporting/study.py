@@ -1,0 +1,191 @@
+"""The nouns that a study report is rendered from: finished results only, checked when they are built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tumorscope.errors import EvaluationError
+from tumorscope.labels import LABELS
+from tumorscope.predictions import Predictions
+from tumorscope.reporting.published import published_table
+
+MODEL_TITLES = {"mobilenet_v2": "MobileNetV2", "cnn": "CNN from scratch"}
+REQUIRED_METRICS = ("accuracy", "macro", "weighted", "per_class", "confusion_matrix", "tumour_sensitivity", "tumour_specificity")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExplainedScan:
+    """One test scan with the model's answer and where it looked.
+
+    Attributes:
+        path: Image, as its manifest spells it.
+        pixels: The scan as shown, uint8, shape (rows, columns).
+        heatmap: Raw Grad-CAM of the predicted label on the scan's grid, float32, shape (rows, columns), at least 0, no unit.
+        mask: Where the tumour lies, bool, shape (rows, columns), or None when unknown.
+        label: The truth, one of `LABELS`.
+        predicted: The answer, one of `LABELS`.
+        probability: Of the answer, 0 to 1.
+        index: Row of the scan in the model's predictions.
+    """
+
+    path: str
+    pixels: np.ndarray
+    heatmap: np.ndarray
+    mask: np.ndarray | None
+    label: str
+    predicted: str
+    probability: float
+    index: int
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or 0 in self.pixels.shape or self.pixels.dtype != np.uint8:
+            raise EvaluationError(
+                f"{self.path}: pixels of type {self.pixels.dtype} and shape {self.pixels.shape}; allowed: uint8 (rows, columns)."
+            )
+        for name, array in (("heatmap", self.heatmap), ("mask", self.mask)):
+            if array is not None and array.shape != self.pixels.shape:
+                raise EvaluationError(
+                    f"{self.path}: the {name} has shape {array.shape}, the scan {self.pixels.shape}. Map it onto the scan first."
+                )
+        if self.heatmap.dtype.kind != "f" or not np.isfinite(self.heatmap).all() or (self.heatmap < 0).any():
+            raise EvaluationError(f"{self.path}: a heatmap needs finite floating values of at least 0. Hand over the raw Grad-CAM.")
+        if self.mask is not None and self.mask.dtype != np.bool_:
+            raise EvaluationError(f"{self.path}: a mask of type {self.mask.dtype}; allowed: bool.")
+        _check_labels((self.label, self.predicted), where=self.path)
+        if not 0 <= self.probability <= 1:
+            raise EvaluationError(f"{self.path}: probability {self.probability}; allowed: 0 to 1.")
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer is the truth."""
+        return self.label == self.predicted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelResult:
+    """Everything that is known of one trained model.
+
+    Attributes:
+        name: The model as commands spell it: `mobilenet_v2` or `cnn`.
+        metrics: Content of `metrics.json`; a value that is undefined is None.
+        history: One row per epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy, learning_rate,
+            images_per_s, duration_s. In a cross-validation that of the first fold.
+        predictions: Answers for the test set.
+        examples: Correct and incorrect answers of every class, in the order in which they are shown.
+        mistakes: Worst mistakes first: missed tumours, then by probability of the wrong answer.
+        attention: `correct` and `incorrect`, each n and the means of energy_inside, mask_share, peak_inside, concentration and
+            centre_distance, any of them None or missing; None when not compared.
+        curves: `roc`: label or `tumour` to (false positive rate, true positive rate); `pr`: to (recall, precision).
+        best_epoch: Epoch whose weights were kept, or None when not recorded.
+    """
+
+    name: str
+    metrics: Mapping[str, Any]
+    history: tuple[Mapping[str, Any], ...]
+    predictions: Predictions
+    examples: tuple[ExplainedScan, ...] = ()
+    mistakes: tuple[ExplainedScan, ...] = ()
+    attention: Mapping[str, Mapping[str, Any]] | None = None
+    curves: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    best_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        missing = [name for name in REQUIRED_METRICS if name not in self.metrics]
+        if missing:
+            raise EvaluationError(f"{self.name}: no {', '.join(missing)} in the metrics. Run `tumorscope evaluate` again.")
+        right = next((scan for scan in self.mistakes if scan.correct), None)
+        if right is not None:
+            raise EvaluationError(f"{self.name}: {right.path} is among the mistakes, but its answer is right.")
+
+    @property
+    def title(self) -> str:
+        """What people call the model."""
+        return MODEL_TITLES.get(self.name, self.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AugmentationExamples:
+    """What training does to one scan: uint8 pictures on the network's grid.
+
+    Attributes:
+        original: Shape (h, w).
+        flips: Horizontal flip alone, shape (k, h, w).
+        rotations: Rotation alone, shape (k, h, w).
+        combined: The recipe's full augmentation, shape (k, h, w); k may be 0.
+    """
+
+    original: np.ndarray
+    flips: np.ndarray
+    rotations: np.ndarray
+    combined: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("flips", "rotations", "combined"):
+            array: np.ndarray = getattr(self, name)
+            if array.ndim != 3 or array.shape[1:] != self.original.shape:
+                raise EvaluationError(f"augmentation examples: {name} has shape {array.shape}, the original {self.original.shape}.")
+        if any(array.dtype != np.uint8 for array in (self.original, self.flips, self.rotations, self.combined)):
+            raise EvaluationError("augmentation examples: allowed are uint8 pictures only.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """One finished experiment: data, models, results, and how they came about.
+
+    Attributes:
+        title: Name of the page.
+        created: When it ended, ISO 8601.
+        protocol: How the test set was chosen: `published` or `leak-free`.
+        headline: Sentences that a reader must know before any number.
+        counts: Split to label to number of images.
+        notes: What was decided while reading the data, in sentences.
+        models: At least one, no name twice.
+        lookup: Metrics of the one-nearest-neighbour baseline, where known with `intervals` and `mirrored`, or None.
+        augmentation: Examples, or None.
+        recipe_text: Every training choice, as TOML.
+        data_fingerprint: Digest of pixels and labels.
+        split_fingerprint: Digest of pixels, labels, splits and folds.
+        versions: Package to version.
+        durations_s: Stage to run time in seconds.
+        published_key: Published table that may stand beside these results, a key of `published.PUBLISHED`, or None.
+        paired: Comparison on the same scans: a, b, a_only, b_only, p_value, differences {name: {value, interval}}, and
+            where known method (a sentence); or None.
+        synthetic: Whether the scans are made up.
+        folds: Number of folds of a cross-validation, or None.
+    """
+
+    title: str
+    created: str
+    protocol: str
+    headline: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...]
+    models: tuple[ModelResult, ...]
+    lookup: Mapping[str, Any] | None
+    augmentation: AugmentationExamples | None
+    recipe_text: str
+    data_fingerprint: str
+    split_fingerprint: str
+    versions: Mapping[str, str]
+    durations_s: Mapping[str, float]
+    published_key: str | None = None
+    paired: Mapping[str, Any] | None = None
+    synthetic: bool = False
+    folds: int | None = None
+
+    def __post_init__(self) -> None:
+        names = [model.name for model in self.models]
+        if not names or len(set(names)) != len(names):
+            raise EvaluationError(f"{self.title}: models {names}; a report needs at least one model and no name twice.")
+        if self.published_key is not None:
+            published_table(self.published_key)
+        for split, counts in self.counts.items():
+            _check_labels(counts, where=f"counts of the {split} split")
+
+
+def _check_labels(labels: Mapping[str, Any] | tuple[str, ...], *, where: str) -> None:
+    unknown = [label for label in labels if label not in LABELS]
+    if unknown:
+        raise EvaluationError(f"{where}: unknown label {unknown[0]!r}. Allowed: {', '.join(LABELS)}.")

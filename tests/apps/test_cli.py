@@ -1,0 +1,268 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tumorscope.apps.cli import main
+from tumorscope.data.phantom import write_phantom
+from tumorscope.labels import LABELS
+from tumorscope.manifest import read_manifest
+from tumorscope.predictions import read_predictions
+from tumorscope.training.recipe import load_recipe
+
+MODEL_FILES = ("model.safetensors", "bundle.json", "history.csv", "predictions.csv", "metrics.json", "explanation.json", "maps.npz")
+SMALL = ("--image-size", "64", "--epochs", "2", "--init", "none")
+
+
+@pytest.fixture
+def tumorscope(monkeypatch, capsys):
+    """Run the command line in this process; returns exit status, standard output and standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tumorscope", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            status = stopped.code or 0
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+def test_run_leaves_everything_that_was_promised(tumorscope, banded_folder, tmp_path):
+    out = tmp_path / "run"
+    status, printed, _ = tumorscope("run", "--data", banded_folder, "--out", out, *SMALL)
+    assert status == 0
+    assert "recall glioma" in printed
+    for name in ("manifest.csv", "recipe.toml", "run.json", "comparison.csv", "report.html"):
+        assert (out / name).is_file(), name
+    for model in ("mobilenet_v2", "cnn"):
+        for name in (
+            "model.safetensors",
+            "bundle.json",
+            "history.csv",
+            "predictions.csv",
+            "metrics.json",
+            "explanation.json",
+            "maps.npz",
+        ):
+            assert (out / model / name).is_file(), name
+        assert list((out / model / "figures").glob("*.png"))
+        metrics = json.loads((out / model / "metrics.json").read_text())
+        assert metrics["data_fingerprint"] == read_manifest(out / "manifest.csv").data_fingerprint
+        assert set(metrics["per_class"]) == set(LABELS)
+        assert metrics["intervals"]["accuracy"]
+        assert metrics["lookup_baseline"]["accuracy"] == 1.0  # the bands are the same in every picture of a class
+        assert len(read_predictions(out / model / "predictions.csv")) == 16
+    assert not list(out.rglob("*.part"))
+    assert "not a medical device" in (out / "report.html").read_text()
+
+
+def test_second_call_repeats_nothing_that_is_finished(tumorscope, banded_folder, tmp_path):
+    out = tmp_path / "run"
+    arguments = ("run", "--data", banded_folder, "--out", out, "--models", "cnn", *SMALL)
+    assert tumorscope(*arguments)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in (out / "cnn").glob("*.*")}
+    status, _, err = tumorscope(*arguments)
+    assert status == 0
+    assert "already trained" in err
+    assert {path: path.stat().st_mtime_ns for path in (out / "cnn").glob("*.*")} == before
+
+
+def test_stages_one_by_one_give_what_run_gives(tumorscope, banded_folder, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert tumorscope("run", "--data", banded_folder, "--out", whole, "--models", "cnn", "--recipe", "phantom", *SMALL)[0] == 0
+    assert tumorscope("index", banded_folder, "-o", tmp_path / "all.csv")[0] == 0
+    assert (
+        tumorscope(
+            "split",
+            tmp_path / "all.csv",
+            "-o",
+            tmp_path / "split.csv",
+            "--validation-share",
+            load_recipe("phantom").validation_share,
+        )[0]
+        == 0
+    )
+    train = ("train", tmp_path / "split.csv", "--out", parts, "--models", "cnn", "--recipe", "phantom", *SMALL)
+    assert tumorscope(*train)[0] == 0
+    for verb in ("evaluate", "explain", "report"):
+        assert tumorscope(verb, parts)[0] == 0, verb
+    a, b = (read_predictions(run / "cnn" / "predictions.csv") for run in (whole, parts))
+    np.testing.assert_array_equal(a.probabilities, b.probabilities)
+    assert (parts / "report.html").is_file()
+
+
+def test_folds_test_every_image_once_and_pool_them(tumorscope, banded_folder, tmp_path):
+    out = tmp_path / "run"
+    status, _, _ = tumorscope("run", "--data", banded_folder, "--out", out, "--folds", "2", "--models", "cnn", *SMALL)
+    assert status == 0
+    assert len(read_predictions(out / "cnn" / "predictions.csv")) == 56
+    assert len(json.loads((out / "cnn" / "metrics.json").read_text())["folds"]) == 2
+    assert (out / "fold-1" / "cnn" / "model.safetensors").is_file()
+    (out / "cnn" / "metrics.json").unlink()
+    status, printed, _ = tumorscope("evaluate", out)
+    assert status == 0
+    assert "recall glioma" in printed
+    assert (out / "report.html").is_file()
+
+
+def test_folds_of_the_built_in_set_find_their_masks_and_say_that_it_is_synthetic(tumorscope, tmp_path, monkeypatch):
+    small = partial(write_phantom, patients_per_label=4, slices_per_patient=1, image_size=64)
+    monkeypatch.setattr("tumorscope.apps.experiment.write_phantom", small)
+    out = tmp_path / "run"
+    status, _, _ = tumorscope("run", "--out", out, "--folds", "2", "--models", "cnn", "--image-size", "64", "--epochs", "1")
+    assert status == 0
+    assert len(read_predictions(out / "cnn" / "predictions.csv")) == 16
+    attention = json.loads((out / "fold-0" / "cnn" / "explanation.json").read_text())["attention"]
+    assert sum(side["with_mask"] for side in attention.values()) == 6
+    assert "Synthetic" in (out / "report.html").read_text()
+
+
+def test_packed_set_has_the_same_fingerprint_and_the_same_predictions(tumorscope, banded_folder, tmp_path):
+    assert tumorscope("index", banded_folder, "-o", tmp_path / "all.csv")[0] == 0
+    assert tumorscope("pack", tmp_path / "all.csv", "-o", tmp_path / "npz")[0] == 0
+    for data, out in ((banded_folder, "a"), (tmp_path / "npz", "b")):
+        assert tumorscope("run", "--data", data, "--out", tmp_path / out, "--models", "cnn", *SMALL)[0] == 0
+    a, b = (read_manifest(tmp_path / out / "manifest.csv") for out in "ab")
+    assert a.data_fingerprint == b.data_fingerprint
+    assert a.split_fingerprint == b.split_fingerprint
+
+
+def test_limit_keeps_so_many_images_of_each_label_and_split(tumorscope, banded_folder, tmp_path):
+    out = tmp_path / "run"
+    assert tumorscope("run", "--data", banded_folder, "--out", out, "--models", "cnn", "--limit", "10", *SMALL)[0] == 0
+    manifest = read_manifest(out / "manifest.csv")
+    assert set(manifest.counts("test").values()) == {4}
+    assert len(manifest) == 56
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("run", "--out", "x", "--data", "nowhere"), 1, "nowhere: no such file or folder"),
+        (("run", "--out", "x", "--recipe", "nothing"), 1, "no such recipe"),
+        (("run", "--out", "x", "--models", "resnet"), 2, "mobilenet_v2"),
+        (("run", "--out", "x", "--folds", "one"), 2, "folds"),
+        (("run",), 2, "--out"),
+        (("dance",), 2, "dance"),
+        (("evaluate", "nowhere"), 1, "not a run folder"),
+        (("report", "nowhere"), 1, "not a run folder"),
+        (("info", "nowhere"), 1, "neither a run folder"),
+        (("split", "nowhere.csv", "-o", "x.csv"), 1, "no such manifest"),
+    ],
+)
+def test_users_error_is_a_readable_line_with_its_status(tumorscope, tmp_path, monkeypatch, arguments, status, message):
+    monkeypatch.chdir(tmp_path)
+    got, _, err = tumorscope(*arguments)
+    assert got == status
+    assert message in err
+    assert "Traceback" not in err
+    if status == 1:
+        assert len(err.strip().splitlines()) == 1
+
+
+def test_debug_gives_the_traceback(tumorscope):
+    with pytest.raises(Exception, match="no such recipe"):
+        tumorscope("run", "--out", "x", "--recipe", "nothing", "--debug")
+
+
+def test_run_folder_of_other_choices_is_refused_and_kept(tumorscope, banded_folder, tmp_path):
+    out = tmp_path / "run"
+    arguments = ("run", "--data", banded_folder, "--out", out, "--models", "cnn", "--image-size", "64", "--init", "none")
+    assert tumorscope(*arguments, "--epochs", "1")[0] == 0
+    before = (out / "cnn" / "model.safetensors").read_bytes()
+    status, _, err = tumorscope(*arguments, "--epochs", "2")
+    assert status == 1
+    assert "another --recipe, --epochs" in err
+    assert (out / "cnn" / "model.safetensors").read_bytes() == before
+
+
+def test_folder_with_something_else_in_it_is_refused(tumorscope, banded_folder, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    status, _, err = tumorscope("run", "--data", banded_folder, "--out", tmp_path, *SMALL)
+    assert status == 1
+    assert "not empty" in err
+
+
+def test_place_that_cannot_be_written_is_refused(tumorscope, banded_folder, tmp_path):
+    """A file where a folder is needed stands for a closed folder: it stops root, too."""
+    (tmp_path / "file").write_text("")
+    status, _, err = tumorscope("run", "--data", banded_folder, "--out", tmp_path / "file" / "run", *SMALL)
+    assert status == 1
+    assert "cannot be written" in err
+    assert "choose another --out" in err.lower()
+
+
+def test_broken_image_among_good_ones_is_named_and_left_out(tumorscope, banded_folder, tmp_path):
+    broken = banded_folder / "Training" / "glioma" / "broken.jpg"
+    Image.new("L", (64, 64), 90).save(broken)
+    broken.write_bytes(broken.read_bytes()[:300])
+    status, _, err = tumorscope("index", banded_folder, "-o", tmp_path / "all.csv")
+    assert status == 0
+    assert "broken.jpg" in err
+    assert len(read_manifest(tmp_path / "all.csv")) == 56
+
+
+def test_help_and_import_load_nothing_heavy():
+    heavy = "{'torch', 'lightning', 'matplotlib', 'sklearn', 'scipy', 'numpy', 'PIL', 'kornia'}"
+    code = f"import sys, tumorscope, tumorscope.apps.cli; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_info_describes_installation_run_model_and_manifest(tumorscope, banded_folder, tmp_path):
+    out = tmp_path / "run"
+    assert tumorscope("run", "--data", banded_folder, "--out", out, "--models", "cnn", *SMALL)[0] == 0
+    for what, words in (((), "not a medical device"), ((out,), "recall glioma"), ((out / "cnn",), "weights_sha256")):
+        status, printed, _ = tumorscope("info", *what)
+        assert status == 0
+        assert words in printed
+    assert "56 images" in tumorscope("info", out / "manifest.csv")[1]
+    assert "learning_rate" in tumorscope("info", "--recipes")[1]
+
+
+@pytest.mark.timeout(180)
+def test_run_killed_in_an_epoch_goes_on_to_the_same_predictions(banded_folder, tmp_path):
+    def command(out: Path) -> list[str]:
+        arguments = [
+            "run",
+            "--data",
+            banded_folder,
+            "--out",
+            out,
+            "--models",
+            "cnn",
+            "--image-size",
+            "96",
+            "--epochs",
+            "12",
+            "--init",
+            "none",
+        ]
+        return [sys.executable, "-m", "tumorscope", *map(str, arguments)]
+
+    def finished_epochs(out: Path) -> int:
+        history = out / "cnn" / "history.csv"
+        return len(history.read_text().splitlines()) - 1 if history.is_file() else 0
+
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while finished_epochs(killed) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 2 <= finished_epochs(killed) < 12
+    subprocess.run(command(killed), check=True, capture_output=True)
+    a, b = (read_predictions(tmp_path / out / "cnn" / "predictions.csv") for out in ("whole", "killed"))
+    np.testing.assert_array_equal(a.probabilities, b.probabilities)
+    assert (killed / "report.html").is_file()

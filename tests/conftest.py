@@ -1,0 +1,49 @@
+"""Small data shared by the tests: a set that a network can learn in seconds, and nothing that needs a network connection."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tumorscope.data.pixel_cache import PixelCache
+from tumorscope.data.preprocess import Preprocessing
+from tumorscope.labels import LABELS
+from tumorscope.manifest import Manifest, Record
+from tumorscope.scan import Scan
+
+
+def bright_band(label_index: int, *, seed: int, size: int = 64) -> np.ndarray:
+    """Return a noisy picture whose bright band tells its label."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 60, (size, size)).astype(np.uint8)
+    quarter = size // 4
+    pixels[label_index * quarter : (label_index + 1) * quarter, quarter:-quarter] += 150
+    return pixels
+
+
+@pytest.fixture
+def banded_cache() -> PixelCache:
+    """80 decoded pictures of 64 pixels: 12 for training, 4 for validation and 4 for test of every label."""
+    records, grids = [], []
+    for number in range(80):
+        label = number % 4
+        grids.append(bright_band(label, seed=number))
+        split = ("train", "train", "train", "validation", "test")[number // 4 % 5]
+        sha256 = Scan(pixels=grids[-1], origin="test").sha256
+        records.append(Record(path=f"{number}.png", label=LABELS[label], sha256=sha256, split=split))
+    return PixelCache(Manifest(Path("nowhere"), tuple(records)), np.stack(grids), Preprocessing(image_size=64))
+
+
+@pytest.fixture
+def banded_folder(tmp_path: Path) -> Path:
+    """A folder with Training and Testing folders of class folders: 10 and 4 PNG pictures of every label."""
+    root = tmp_path / "scans"
+    for split, count, offset in (("Training", 10, 0), ("Testing", 4, 1000)):
+        for label_index, label in enumerate(LABELS):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = bright_band(label_index, seed=offset + number * 4 + label_index)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root

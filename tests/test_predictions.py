@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from tumorscope.errors import EvaluationError
+from tumorscope.labels import LABELS
+from tumorscope.predictions import COLUMNS, Predictions, read_predictions, write_predictions
+
+
+def some_predictions() -> Predictions:
+    rng = np.random.default_rng(3)
+    probabilities = rng.dirichlet(np.ones(len(LABELS)), size=20)
+    return Predictions(tuple(f"Testing/{i}, a.jpg" for i in range(20)), rng.integers(len(LABELS), size=20), probabilities)
+
+
+def test_predictions_read_back_as_they_were_written(tmp_path):
+    predictions = some_predictions()
+    write_predictions(predictions, tmp_path / "predictions.csv")
+    again = read_predictions(tmp_path / "predictions.csv")
+    assert again.paths == predictions.paths
+    np.testing.assert_array_equal(again.label_index, predictions.label_index)
+    np.testing.assert_array_equal(again.probabilities, predictions.probabilities)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+
+
+def test_the_file_has_the_promised_columns(tmp_path):
+    write_predictions(some_predictions(), tmp_path / "p.csv")
+    header = (tmp_path / "p.csv").read_text().splitlines()[0]
+    assert header == "path,label,predicted,p_glioma,p_meningioma,p_notumor,p_pituitary"
+
+
+def test_a_near_tie_keeps_its_predicted_label_through_the_file(tmp_path):
+    probabilities = np.array([[0.3, 0.35 - 1e-9, 0.35 + 1e-9, 0.0]])
+    write_predictions(Predictions(("a.jpg",), np.array([1]), probabilities), tmp_path / "p.csv")
+    assert read_predictions(tmp_path / "p.csv").predicted_index.tolist() == [2]
+
+
+def test_predicted_and_correct_follow_the_most_probable_label():
+    probabilities = np.array([[0.1, 0.6, 0.2, 0.1], [0.1, 0.2, 0.6, 0.1]])
+    predictions = Predictions(("a", "b"), np.array([1, 3]), probabilities)
+    assert predictions.predicted_index.tolist() == [1, 2]
+    assert predictions.correct.tolist() == [True, False]
+    assert len(predictions) == 2
+
+
+@pytest.mark.parametrize(
+    ("paths", "labels", "probabilities", "message"),
+    [
+        (("a",), [0, 1], np.full((1, 4), 0.25), "do not fit together"),
+        (("a",), [0], np.full((1, 3), 1 / 3), "do not fit together"),
+        (("a", "a"), [0, 1], np.full((2, 4), 0.25), "^a: more than one row"),
+        (("a",), [4], np.full((1, 4), 0.25), "0 to 3"),
+        (("a",), [-1], np.full((1, 4), 0.25), "0 to 3"),
+        (("a",), [0.0], np.full((1, 4), 0.25), "whole numbers"),
+        (("a",), [0], np.array([[np.nan, 1, 0, 0]]), "finite"),
+        (("a",), [0], np.array([[0.5, 0.6, 0, 0]]), "sum to 1"),
+        (("a",), [0], np.array([[1.5, -0.5, 0, 0]]), "negative"),
+    ],
+)
+def test_predictions_that_mean_nothing_are_refused(paths, labels, probabilities, message):
+    with pytest.raises(EvaluationError, match=message):
+        Predictions(paths, np.array(labels), probabilities)
+
+
+def test_a_missing_file_says_what_to_run(tmp_path):
+    with pytest.raises(EvaluationError, match="tumorscope evaluate"):
+        read_predictions(tmp_path / "none.csv")
+
+
+def test_a_missing_column_is_named(tmp_path):
+    (tmp_path / "p.csv").write_text("path,label\na,glioma\n")
+    with pytest.raises(EvaluationError, match="no column predicted, p_glioma"):
+        read_predictions(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a,brain,glioma,1,0,0,0", "line 2: a label is not one of"),
+        ("a,glioma,glioma,one,0,0,0", "line 2: .*not a number"),
+        ("a,glioma,glioma,1,0", "line 2: .*not a number"),
+        ("a,glioma,glioma,0.2,0.8,0,0", "line 2: predicted glioma is not the most probable"),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_named(tmp_path, row, message):
+    (tmp_path / "p.csv").write_text(",".join(COLUMNS) + "\n" + row + "\n")
+    with pytest.raises(EvaluationError, match=message):
+        read_predictions(tmp_path / "p.csv")

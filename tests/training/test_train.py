@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tumorscope.errors import SplitError, TrainingError, UsageError
+from tumorscope.models.network import build
 from tumorscope.training.recipe import load_recipe
 from tumorscope.training.train import train
 
@@ -110,6 +111,15 @@ def test_step_schedule_falls_by_its_factor_every_so_many_epochs(banded_cache, tm
     with (tmp_path / "history.csv").open() as file:
         rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
     np.testing.assert_allclose(rates, [1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
+def test_gradients_clipped_to_nearly_nothing_leave_the_weights_where_they_started(banded_cache, tmp_path):
+    # Far below the epsilon of Adam, 1e-8, a gradient moves nothing; unclipped it moves every weight by the learning rate.
+    recipe = small_recipe(epochs=1, schedule="step", learning_rate=1e-3, optimizer="adam", weight_decay=0.0, clip_norm=1e-13)
+    torch.manual_seed(recipe.seed)
+    start = build("cnn", dropout=recipe.cnn.dropout).state_dict()
+    clipped = train(banded_cache, recipe, name="cnn", init="none", folder=tmp_path).network.state_dict()
+    assert max((clipped[key] - start[key]).abs().max().item() for key in start) < 1e-6
 
 
 def test_published_test_images_may_have_group_mates_in_training_but_validation_may_not(banded_cache, tmp_path):

@@ -24,6 +24,8 @@ class NetworkRecipe(BaseModel):
         weight_decay: Of the optimizer.
         schedule: `step` multiplies the rate by `step_factor` every `step_epochs`; `one_cycle` warms up over `warmup_share` of
             all steps and falls by a cosine to nearly nothing.
+        clip_norm: Gradients are scaled down to this length where they are longer; None leaves them. Without normalisation layers
+            it is what makes a high learning rate safe.
         label_smoothing: Share of probability spread evenly over all labels in the loss.
         dropout: Share of head inputs dropped.
         patience_epochs: Training stops when validation loss has not improved for so many epochs; None trains to the end.
@@ -42,6 +44,7 @@ class NetworkRecipe(BaseModel):
     step_epochs: int = Field(default=7, ge=1)
     step_factor: float = Field(default=0.1, gt=0, le=1)
     warmup_share: float = Field(default=0.2, gt=0, lt=1)
+    clip_norm: float | None = Field(default=None, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     patience_epochs: int | None = Field(default=None, ge=1)

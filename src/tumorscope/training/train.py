@@ -103,6 +103,7 @@ def _fit(
         devices=1,
         precision=_precision(recipe, accelerator),
         max_epochs=choice.epochs,
+        gradient_clip_val=choice.clip_norm,
         logger=TensorBoardLogger(state, name=None, version="tensorboard"),
         callbacks=[recorder],
         enable_checkpointing=False,

@@ -24,6 +24,14 @@ SPLIT_WORDS = {
 }
 """What folders, files and columns call a split, in lower case, and the split that they mean."""
 
+SLICE_GROUP = "slice-"
+"""Beginning of the names of groups that hold the copies and twins of one slice, where no patient is known."""
+
+COPY_IN_TRAIN, TWIN_IN_TRAIN = "copy_in_train", "twin_in_train"
+NEIGHBOUR_IN_TRAIN, MATE_IN_TRAIN = "neighbour_in_train", "mate_in_train"
+LEAK_FLAGS = (COPY_IN_TRAIN, TWIN_IN_TRAIN, NEIGHBOUR_IN_TRAIN, MATE_IN_TRAIN)
+"""Flags of test images by what the given training split holds of theirs; a copy is a twin too, neighbours and mates count alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -108,6 +116,11 @@ class Manifest:
         if not any(record.split == split for record in self.records):
             raise ManifestError(f"{self.root}: no image is in the {split} split. Run `tumorscope split` first.")
         return self.where(lambda record: record.split == split)
+
+    @property
+    def knows_patients(self) -> bool:
+        """Whether any group is more than the copies of one slice: a patient, or whatever else the source keeps together."""
+        return any(record.group and not record.group.startswith(SLICE_GROUP) for record in self.records)
 
     def with_records(self, records: Iterable[Record], *, note: str | None = None) -> "Manifest":
         """Return the manifest with other records and, where given, one more note."""

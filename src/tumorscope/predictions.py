@@ -51,6 +51,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def where(self, keep: np.ndarray) -> "Predictions":
+        """Return the rows for which `keep`, bool, shape (n,), is true."""
+        paths = tuple(path for path, kept in zip(self.paths, keep.tolist(), strict=True) if kept)
+        return Predictions(paths=paths, label_index=self.label_index[keep], probabilities=self.probabilities[keep])
+
     @property
     def predicted_index(self) -> np.ndarray:
         """Most probable label of each row as a position in `LABELS`, int64, shape (n,)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tumorscope import DISCLAIMER
+from tumorscope.apps import data_verbs
 from tumorscope.errors import TumorscopeError, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_verbs.app)
 
 
 class Protocol(StrEnum):
@@ -31,6 +33,7 @@ class Protocol(StrEnum):
 
     published = "published"
     leak_free = "leak-free"
+    regroup = "regroup"
 
 
 class DeviceName(StrEnum):
@@ -49,7 +52,11 @@ InitOption = Annotated[
     str | None, typer.Option(help="Where MobileNetV2 starts: imagenet (download), none, or a safetensors or torch state dict file.")
 ]
 ProtocolOption = Annotated[
-    Protocol, typer.Option(help="published keeps the files' own test set; leak-free also removes its group mates.")
+    Protocol,
+    typer.Option(
+        help="published keeps the files' own test set; leak-free keeps it too and removes its twins and group mates from "
+        "training; regroup cuts everything anew by group."
+    ),
 ]
 FoldsOption = Annotated[int | None, typer.Option(min=2, help="Cross-validation with so many folds.")]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Epochs for every network, instead of the recipe's.")]
@@ -65,7 +72,12 @@ ClassesOption = Annotated[
 @app.command()
 def run(
     out: Annotated[Path, typer.Option(help="Folder for everything; the same command goes on with it after a kill.")],
-    data: Annotated[Path | None, typer.Option(help="Folder, NPZ or CSV of images; without it the built-in synthetic set.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder, NPZ or CSV of images, or the name of a public set that was fetched; without it the built-in synthetic set."
+        ),
+    ] = None,
     models: ModelsOption = ",".join(NETWORK_NAMES),
     recipe: RecipeOption = None,
     init: InitOption = None,
@@ -82,7 +94,7 @@ def run(
     from tumorscope.apps.experiment import run as run_experiment
 
     choices = Choices(
-        data=data,
+        data=None if data is None else data_verbs.named_source(data),
         out=out,
         models=_models(models),
         recipe=_recipe(recipe or ("phantom" if data is None else "default"), epochs=epochs, image_size=image_size, seed=seed),
@@ -109,8 +121,33 @@ def index(
 
     reporter = _reporter()
     with reporter.counting("index") as progress:
-        manifest = index_source(source, class_order=_class_order(classes), progress=progress)
+        manifest = index_source(data_verbs.named_source(source), class_order=_class_order(classes), progress=progress)
     _write_manifest(manifest, output)
+
+
+@app.command()
+def audit(
+    source: Annotated[Path, typer.Argument(help="Folder of class folders, NPZ file or folder, CSV or manifest.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audit.")] = Path("audit"),
+    against: Annotated[Path | None, typer.Option(help="Another set: say which of its images are in SOURCE.")] = None,
+    join_neighbours: Annotated[
+        bool, typer.Option("--join-neighbours", help="Put likely neighbouring slices into one group too.")
+    ] = False,
+    classes: ClassesOption = None,
+) -> None:
+    """Say what is wrong with a data set before anyone trains on it: copies, twins, leaks, labels, files."""
+    from tumorscope.apps.audit_folder import audit_against, audit_into
+    from tumorscope.data.sources import index_source
+
+    reporter = _reporter()
+    with reporter.counting("index") as progress:
+        manifest = index_source(data_verbs.named_source(source), class_order=_class_order(classes), progress=progress)
+    audit_into(manifest, output, reporter, join_neighbours=join_neighbours)
+    if against is not None:
+        with reporter.counting("index the other set") as progress:
+            other = index_source(against, progress=progress)
+        audit_against(manifest, other, output, reporter)
+    reporter.say(f"audit: {output}")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from tumorscope.apps.console import Reporter
 from tumorscope.apps.experiment import fold_folders
 from tumorscope.apps.run_folder import LOOKUP, RunFolder
 from tumorscope.apps.stages import EXPLANATION_FILE, MAPS_FILE, METRICS_FILE, PREDICTIONS_FILE, measured, read_maps, write_json
+from tumorscope.data.audit.groups import count_leaks
 from tumorscope.data.augmentation import Augmentation
 from tumorscope.data.dataset import augmenter
 from tumorscope.data.decode import decode_record, read_mask
@@ -28,7 +29,7 @@ from tumorscope.explanation.attention import compare_groups
 from tumorscope.explanation.explain import pick_examples, pick_mistakes
 from tumorscope.explanation.placement import place
 from tumorscope.labels import LABELS
-from tumorscope.manifest import SPLITS, Manifest
+from tumorscope.manifest import SPLITS, TWIN_IN_TRAIN, Manifest
 from tumorscope.models.bundle import library_versions
 from tumorscope.predictions import Predictions, read_predictions, write_predictions
 from tumorscope.reporting.study import AugmentationExamples, ExplainedScan, ModelResult, Study
@@ -144,18 +145,42 @@ def _headline(folder: RunFolder, models: Sequence[ModelResult]) -> tuple[str, ..
     state = folder.state()
     if state.synthetic:
         sentences.append(SYNTHETIC_NOTICE)
-    copies, n = models[0].metrics.get("exact_copies_in_training"), models[0].metrics["n"]
-    if copies:
+    manifest = folder.manifest()
+    sentences += _leak_sentences(folder, manifest, models[0])
+    if not state.synthetic and not manifest.knows_patients:
+        searched = any(record.group for record in manifest)
         sentences.append(
-            f"{copies} of the {n} test images ({copies / n:.0%}) have exactly the pixels of a training or validation image, so "
-            "every number below is partly a test of memory."
-        )
-    if not state.synthetic and not any(record.group for record in folder.manifest()):
-        sentences.append(
-            "No patient or copy groups are known for these images: copies that are mirrored, turned or re-encoded, and "
+            "No patient is known for these images, so neighbouring slices of one patient may stand on both sides of the split."
+            if searched
+            else "No patient or copy groups are known for these images: copies that are mirrored, turned or re-encoded, and "
             "neighbouring slices of one patient, may stand on both sides of the split and were not searched for."
         )
     return tuple(sentences)
+
+
+def _leak_sentences(folder: RunFolder, manifest: Manifest, model: ModelResult) -> list[str]:
+    """How much of the test set is in training, and what was done about it."""
+    leaks = count_leaks(manifest)
+    twins = 0 if leaks is None else sum(leaks.flagged[TWIN_IN_TRAIN].values())
+    copies, n = model.metrics.get("exact_copies_in_training"), model.metrics["n"]
+    if twins and folder.state().protocol == "leak-free":
+        return [
+            f"{twins:,} of the {n:,} test images ({twins / n:.0%}) show the same slice as a training image of the published split. "
+            "All of these and their kin were taken out of training and validation here, so no number below is a test of memory for "
+            "a slice."
+        ]
+    if twins:
+        return [
+            f"{twins:,} of the {n:,} test images ({twins / n:.0%}) show the same slice as a training image, {copies or 0:,} of "
+            "them pixel for pixel, so the numbers of all test images are mostly a test of memory. Those of the other "
+            f"{n - twins:,} stand beside them as “new slices”."
+        ]
+    if copies:
+        return [
+            f"{copies:,} of the {n:,} test images ({copies / n:.0%}) have exactly the pixels of a training or validation image, so "
+            "every number below is partly a test of memory."
+        ]
+    return []
 
 
 def _paired(models: Sequence[ModelResult], groups: dict[str, str], *, seed: int) -> dict[str, Any] | None:

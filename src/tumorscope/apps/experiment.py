@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tumorscope.apps.audit_folder import audit_into
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.run_folder import RunFolder, RunState
 from tumorscope.data.phantom import write_phantom
@@ -31,7 +32,7 @@ class Choices:
         models: Networks to train, in this order.
         recipe: Every training choice.
         init: Where fine-tuned weights start.
-        protocol: `published` or `leak-free`.
+        protocol: `published`, `leak-free` or `regroup`.
         folds: Number of folds of a cross-validation, or None.
         limit: Most images of each label and split, or None.
         device: `auto`, `cpu` or `cuda`.
@@ -89,10 +90,11 @@ def prepare(choices: Choices, reporter: Reporter) -> RunFolder:
     refuse_foreign_files(folder)
     started = time.monotonic()
     manifest = limited(read_source(choices, reporter), choices.limit)
+    manifest = audit_into(manifest, folder.audit_path, reporter).manifest
     for note in manifest.notes:
         reporter.say(f"  {note}")
     store(folder, manifest, choices)
-    folder.add_duration("index and split", time.monotonic() - started)
+    folder.add_duration("index, audit and split", time.monotonic() - started)
     return folder
 
 
@@ -104,7 +106,7 @@ def refuse_foreign_files(folder: RunFolder) -> None:
     """
     if not folder.path.is_dir():
         return
-    own = {folder.manifest_path.name, folder.recipe_path.name, "phantom"}
+    own = {folder.manifest_path.name, folder.recipe_path.name, folder.audit_path.name, "phantom"}
     names = sorted(entry.name for entry in folder.path.iterdir())
     foreign = [name for name in names if name not in own and not name.startswith("fold-") and not name.endswith(".part")]
     if foreign:

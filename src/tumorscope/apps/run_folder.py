@@ -69,6 +69,11 @@ class RunFolder:
         return self.path / "recipe.toml"
 
     @property
+    def audit_path(self) -> Path:
+        """Folder of the audit of the run's data."""
+        return self.path / "audit"
+
+    @property
     def state_path(self) -> Path:
         """Choices and durations; written last when a run is prepared."""
         return self.path / "run.json"

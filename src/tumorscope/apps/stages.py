@@ -19,6 +19,7 @@ from tumorscope.evaluation.evaluate import count_copies, evaluate
 from tumorscope.evaluation.intervals import bootstrap_intervals
 from tumorscope.evaluation.lookup import lookup_baseline, lookup_predictions
 from tumorscope.evaluation.metrics import summarise
+from tumorscope.evaluation.twin_free import summarise_part, twin_free_rows
 from tumorscope.explanation.explain import explain
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, save_bundle
@@ -146,7 +147,8 @@ class Stages:
             for mirrored in (False, True)
         )
         groups = [cache.manifest.records[row].group for row in test_rows]
-        result = lookup_baseline(plain, mirrored, groups=groups, seed=self.folder.recipe().seed)
+        twin_free = twin_free_rows(plain, cache.manifest)
+        result = lookup_baseline(plain, mirrored, groups=groups, twin_free=twin_free, seed=self.folder.recipe().seed)
         result["split_fingerprint"] = cache.manifest.split_fingerprint
         write_predictions(plain, path.with_name(PREDICTIONS_FILE))
         write_predictions(mirrored, path.with_name(f"mirrored_{PREDICTIONS_FILE}"))
@@ -184,12 +186,15 @@ class Stages:
 
 def measured(predictions: Predictions, manifest: Manifest, *, lookup: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return the content of `metrics.json` that does not depend on how the predictions were made."""
-    groups = {record.path: record.group for record in manifest}
-    intervals = bootstrap_intervals(predictions, groups=[groups[path] for path in predictions.paths], seed=seed)
+    group_of = {record.path: record.group for record in manifest}
+    groups = [group_of[path] for path in predictions.paths]
+    twin_free = twin_free_rows(predictions, manifest)
+    part = {} if twin_free is None else {"twin_free": summarise_part(predictions, twin_free, groups=groups, seed=seed)}
     return {
         "disclaimer": DISCLAIMER,
         **summarise(predictions),
-        "intervals": intervals,
+        "intervals": bootstrap_intervals(predictions, groups=groups, seed=seed),
+        **part,
         "lookup_baseline": dict(lookup),
         "data_fingerprint": manifest.data_fingerprint,
         "split_fingerprint": manifest.split_fingerprint,

@@ -8,9 +8,9 @@ import numpy as np
 
 from tumorscope.errors import SplitError
 from tumorscope.labels import LABELS
-from tumorscope.manifest import SPLITS, Manifest, Record
+from tumorscope.manifest import SLICE_GROUP, SPLITS, Manifest, Record
 
-PROTOCOLS = ("published", "leak-free")
+PROTOCOLS = ("published", "leak-free", "regroup")
 
 
 def split_manifest(
@@ -25,28 +25,34 @@ def split_manifest(
     Args:
         manifest: Indexed images.
         protocol: `published` keeps the files' own test split as it is, with any copies of it in training, which the notes count;
-            `leak-free` also keeps it whole and removes its group mates and copies from training and validation.
+            `leak-free` also keeps it whole and removes its group mates and copies from training and validation; `regroup` ignores
+            all given splits and cuts new ones.
         validation_share: Part of the training images that chooses the epoch, 0 to 1.
         test_share: Part of all images held out where no test split is given, 0 to 1.
         seed: Of the cut.
 
     Raises:
-        SplitError: A class is too small to stand in every split, or `leak-free` was asked for without groups.
+        SplitError: A class is too small to stand in every split, or another protocol than `published` was asked for without groups.
     """
     if protocol not in PROTOCOLS:
         raise SplitError(f"unknown protocol {protocol!r}. Known: {', '.join(PROTOCOLS)}.")
-    if protocol == "leak-free" and not any(record.group for record in manifest):
+    if protocol != "published" and not any(record.group for record in manifest):
         raise SplitError(
-            f"{manifest.root}: protocol leak-free needs groups (patients or clusters of copies), and no image has one. Give a CSV "
-            "with a `group` column, or take --protocol published."
+            f"{manifest.root}: protocol {protocol} needs groups (patients or clusters of copies), and no image has one. Run "
+            "`tumorscope audit` on the source and split the manifest it writes, or take --protocol published."
         )
-    if not _has(manifest, "test"):
+    if protocol == "regroup":
+        manifest = _without_splits(manifest, note="The given splits were ignored: everything was split anew by group.")
+    given = _has(manifest, "test")
+    if not given:
         manifest = _cut_test(manifest, test_share, seed=seed)
     if protocol == "leak-free":
         manifest = _without_test_mates(manifest)
     if not _has(manifest, "validation"):
         manifest = _cut_validation(manifest, validation_share, seed=seed)
     manifest = _marked(manifest, {row: "train" for row, record in enumerate(manifest) if not record.split})
+    if not given:
+        manifest = _without_twins_of_held_out(manifest)
     check_split(manifest, allow_published_leak=protocol == "published")
     return _with_leak_note(manifest)
 
@@ -66,10 +72,7 @@ def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1
     Raises:
         SplitError: The `fold` column holds another number of folds, or a class is too small.
     """
-    ignored = any(record.split for record in manifest)
-    plain = manifest.with_records(
-        (replace(record, split="") for record in manifest), note="The given splits were ignored for the folds." if ignored else None
-    )
+    plain = _without_splits(manifest, note="The given splits were ignored for the folds.")
     if folds < 2:
         raise SplitError(f"{folds} fold(s): cross-validation needs at least 2.")
     own = sorted({record.fold for record in plain if record.fold is not None})
@@ -78,7 +81,7 @@ def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1
         if own
         else _cut(plain, range(len(plain)), [1 / folds] * folds, seed=seed, what=f"{folds} folds")
     )
-    next_is_validation = len(own) > 2 and not any(record.group for record in plain)
+    next_is_validation = len(own) > 2 and not plain.knows_patients
     return tuple(
         _one_fold(plain, numbers, fold, folds, validation_share=None if next_is_validation else validation_share, seed=seed)
         for fold in range(folds)
@@ -90,7 +93,8 @@ def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> No
 
     Args:
         manifest: Claims to be split.
-        allow_published_leak: Let the test split of the files have group mates in training, as the published protocol does.
+        allow_published_leak: Let splits that came with the files have what the published protocol allows: group mates of test
+            images in training, and copies or twins on any two sides.
 
     Raises:
         SplitError: Names the groups and images.
@@ -104,7 +108,8 @@ def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> No
         raise SplitError(f"{manifest.root}: no training image shows {unknown[0]}. Every class needs images on the training side.")
     sides: dict[str, dict[str, str]] = defaultdict(dict)
     for record in manifest:
-        if record.group and not (allow_published_leak and record.split == "test"):
+        given = record.split == "test" or record.group.startswith(SLICE_GROUP)
+        if record.group and not (allow_published_leak and given):
             sides[record.group].setdefault(record.split, record.path)
     leaks = {group: paths for group, paths in sides.items() if len(paths) > 1}
     if leaks:
@@ -119,6 +124,11 @@ def _has(manifest: Manifest, split: str) -> bool:
     return any(record.split == split for record in manifest)
 
 
+def _without_splits(manifest: Manifest, *, note: str) -> Manifest:
+    given = any(record.split for record in manifest)
+    return manifest.with_records((replace(record, split="") for record in manifest), note=note if given else None)
+
+
 def _marked(manifest: Manifest, splits: Mapping[int, str], *, note: str | None = None) -> Manifest:
     records = (replace(record, split=splits.get(row, record.split)) for row, record in enumerate(manifest))
     return manifest.with_records(records, note=note)
@@ -126,7 +136,7 @@ def _marked(manifest: Manifest, splits: Mapping[int, str], *, note: str | None =
 
 def _cut_test(manifest: Manifest, share: float, *, seed: int) -> Manifest:
     folds = sorted({record.fold for record in manifest if record.fold is not None})
-    if len(folds) > 1 and not any(record.group or record.split for record in manifest):
+    if len(folds) > 1 and not manifest.knows_patients and not any(record.split for record in manifest):
         return _test_by_folds(manifest, folds)
     units = _units(manifest.records)
     kept = {unit for unit, record in zip(units, manifest, strict=True) if record.split == "validation"}
@@ -251,9 +261,28 @@ def _one_fold(
         split = _marked(manifest, sides, note="The folds are the only grouping known: validation is the fold after the tested one.")
     else:
         split = _cut_validation(_marked(manifest, sides), validation_share, seed=seed + fold)
-    numbered = split.with_records(replace(record, fold=numbers[row]) for row, record in enumerate(split))
+    numbered = _without_twins_of_held_out(split.with_records(replace(r, fold=numbers[row]) for row, r in enumerate(split)))
     check_split(numbered)
     return _with_leak_note(numbered)
+
+
+def _without_twins_of_held_out(manifest: Manifest) -> Manifest:
+    """Leave out of training, and of validation, what a given fold column put there although its slice is held out."""
+    tested = {record.group for record in manifest if record.split == "test"}
+    held = tested | {record.group for record in manifest if record.split == "validation"}
+    forbidden = {"train": held, "validation": tested, "test": set[str]()}
+    straddling = {
+        record.path for record in manifest if record.group.startswith(SLICE_GROUP) and record.group in forbidden[record.split]
+    }
+    if not straddling:
+        return manifest
+    kept = (record for record in manifest if record.path not in straddling)
+    named = ", ".join(sorted(straddling)[:3])
+    return manifest.with_records(
+        kept,
+        note=f"{len(straddling)} image(s) were left out of training or validation because the folds given hold the same slice "
+        f"out (first: {named}).",
+    )
 
 
 def _without_test_mates(manifest: Manifest) -> Manifest:
@@ -273,11 +302,11 @@ def _with_leak_note(manifest: Manifest) -> Manifest:
     pixels = {record.sha256 for record in known if record.sha256}
     groups = {record.group for record in known if record.group}
     test = [record for record in manifest if record.split == "test"]
-    copies = sum(record.sha256 in pixels for record in test)
-    mates = sum(record.group in groups for record in test if record.group)
-    sentences = []
-    if copies:
-        sentences.append(f"{copies} of {len(test)} test images have exactly the pixels of a training or validation image.")
-    if mates:
-        sentences.append(f"{mates} of {len(test)} test images have a group mate in training or validation.")
+    mates = [record for record in test if record.group in groups]
+    counted = {
+        "have exactly the pixels of a training or validation image": sum(record.sha256 in pixels for record in test),
+        "show the same slice as a training or validation image": sum(r.group.startswith(SLICE_GROUP) for r in mates),
+        "have a group mate in training or validation": sum(not r.group.startswith(SLICE_GROUP) for r in mates),
+    }
+    sentences = [f"{count} of {len(test)} test images {what}." for what, count in counted.items() if count]
     return manifest.with_records(manifest.records, note=" ".join(sentences) or None)

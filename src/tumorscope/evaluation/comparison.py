@@ -25,7 +25,9 @@ from tumorscope.storage import write_atomically
 
 LOOKUP = "lookup_baseline"
 _SHARES = (*AVERAGED, "accuracy")
-COLUMNS = ("model", "class", *_SHARES, "support", *(f"{share}_{end}" for share in _SHARES for end in ("low", "high")))
+_MEASURED = (*_SHARES, "support", *(f"{share}_{end}" for share in _SHARES for end in ("low", "high")))
+TWIN_FREE = "twin_free"
+COLUMNS = ("model", "class", *_MEASURED, *(f"{TWIN_FREE}_{name}" for name in _MEASURED))
 PAIRED_METHOD = (
     "Differences are a - b, with the percentile bootstrap over groups drawn for both models alike, none where no resample changes "
     "the difference; the p-value is of the exact two-sided McNemar test, which counts every image as independent."
@@ -35,6 +37,8 @@ _COMPARED = {"accuracy": ("accuracy",), "macro_recall": ("macro", "recall"), "tu
 
 def comparison_rows(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of `comparison.csv`, one per model and class, then `macro`, `weighted` and `accuracy`.
+
+    Columns that begin with `twin_free_` hold the same for the test images whose slices are not in training, where that is known.
 
     The look-up baseline inside the results (`lookup_baseline`, the same for all models) follows the models as one of them.
 
@@ -118,6 +122,14 @@ def _supports(result: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _model_rows(model: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = _measured_rows(model, result)
+    if result.get(TWIN_FREE):
+        for row, part in zip(rows, _measured_rows(model, result[TWIN_FREE]), strict=True):
+            row |= {f"{TWIN_FREE}_{name}": part[name] for name in _MEASURED}
+    return rows
+
+
+def _measured_rows(model: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
     intervals = result.get("intervals") or {}
     inside = intervals.get("per_class", {})
     rows = [_row(model, label, values, inside.get(label, {})) for label, values in result["per_class"].items()]

@@ -8,6 +8,7 @@ import numpy as np
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.intervals import bootstrap_intervals
 from tumorscope.evaluation.metrics import summarise
+from tumorscope.evaluation.twin_free import summarise_part
 from tumorscope.labels import LABELS
 from tumorscope.predictions import Predictions
 
@@ -16,23 +17,31 @@ _FLAT = 1e-3
 """Deviation in grey values below which an image counts as constant: far above rounding, far below one pixel of value 1."""
 
 
-def lookup_baseline(plain: Predictions, mirrored: Predictions, *, groups: Sequence[str] | None, seed: int = 0) -> dict[str, Any]:
+def lookup_baseline(
+    plain: Predictions, mirrored: Predictions, *, groups: Sequence[str], twin_free: np.ndarray | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Return what a look-up without any training scores: the column that every model stands beside.
 
     Args:
         plain: `lookup_predictions` of the test images.
         mirrored: Likewise, with `mirrored` set.
         groups: Group of every row, as for `bootstrap_intervals`.
+        twin_free: `twin_free_rows` of the plain look-up.
         seed: Of the intervals.
 
     Returns:
-        `summarise` of the plain look-up with its `intervals`, and `mirrored`: `summarise` of the one that may mirror images.
+        `summarise` of the plain look-up with its `intervals` and `twin_free` (`summarise_part`), and `mirrored`: the same without
+        intervals of the one that may mirror images.
 
     Raises:
         EvaluationError: As `summarise` and `bootstrap_intervals`.
     """
     intervals = bootstrap_intervals(plain, groups=groups, seed=seed)
-    return {**summarise(plain), "intervals": intervals, "mirrored": summarise(mirrored)}
+    result = {**summarise(plain), "intervals": intervals, "mirrored": summarise(mirrored)}
+    if twin_free is not None:
+        result["twin_free"] = summarise_part(plain, twin_free, groups=groups, seed=seed)
+        result["mirrored"]["twin_free"] = summarise(mirrored.where(twin_free)) if twin_free.any() else None
+    return result
 
 
 def lookup_predictions(

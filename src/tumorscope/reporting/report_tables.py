@@ -103,6 +103,7 @@ def class_title(label: str) -> str:
 def comparison_rows(study: Study) -> tuple[Row, ...]:
     """Return the table of the student report: classes, then accuracy and averages, every model in columns of `SCORES`."""
     published = published_table(study.published_key) if study.published_key else None
+    apart = has_twin_free(study)
     supports = study.models[0].metrics["per_class"]
     plan: list[tuple[str, str, tuple[str, ...]]]
     plan = [(class_title(label), _scans(value_at(supports, label, "support")), ("per_class", label)) for label in LABELS]
@@ -110,13 +111,18 @@ def comparison_rows(study: Study) -> tuple[Row, ...]:
     plan += [("Weighted average", "scans count alike", ("weighted",))]
     rows = []
     for title, note, keys in plan:
-        lines = [Line("this run", tuple(cell for metrics in _columns(study) for cell in _cells(metrics, keys)))]
+        lines = [Line("this run", tuple(cell for metrics in _columns(study) for cell in _cells(metrics, keys, twin_free=apart)))]
         if published:
             printed = [published.models.get(model.name) for model in study.models] + [None] * (study.lookup is not None)
-            cells = tuple(cell for metrics in printed for cell in _cells(metrics, keys, digits=2))
+            cells = tuple(cell for metrics in printed for cell in _cells(metrics, keys, digits=2, twin_free=apart))
             lines.append(Line(published.name, cells, published=True))
         rows.append(Row(title, note, tuple(lines)))
     return tuple(rows)
+
+
+def has_twin_free(study: Study) -> bool:
+    """Whether some test images have a twin in training, so that the others are measured by themselves too."""
+    return any(value_at(metrics, "twin_free") is not None for metrics in _columns(study))
 
 
 def column_titles(study: Study) -> tuple[str, ...]:
@@ -125,9 +131,12 @@ def column_titles(study: Study) -> tuple[str, ...]:
 
 
 def tumour_rows(study: Study) -> tuple[Row, ...]:
-    """Return one row per model: sensitivity, missed tumours, specificity, false alarms."""
+    """Return one row per model: sensitivity, missed tumours, specificity, false alarms; another one for images without a twin."""
     rows = []
-    for title, metrics in zip(column_titles(study), _columns(study), strict=True):
+    named = list(zip(column_titles(study), _columns(study), strict=True))
+    lines = [(title, "", metrics) for title, metrics in named]
+    lines += [(title, "slices not in training", metrics["twin_free"]) for title, metrics in named if metrics.get("twin_free")]
+    for title, note, metrics in lines:
         tumours, alarms, healthy = tumour_counts(metrics)
         missed = metrics.get("missed_tumours")
         cells = (
@@ -136,7 +145,7 @@ def tumour_rows(study: Study) -> tuple[Row, ...]:
             _cell(metrics, ("tumour_specificity",)),
             Cell(_of(alarms, healthy)),
         )
-        rows.append(Row(title, "", (Line("", cells),)))
+        rows.append(Row(title, note, (Line("", cells),)))
     return tuple(rows)
 
 
@@ -204,11 +213,18 @@ def _columns(study: Study) -> Iterator[Mapping[str, Any]]:
         yield study.lookup
 
 
-def _cells(metrics: Mapping[str, Any] | None, keys: tuple[str, ...], *, digits: int = 3) -> tuple[Cell, ...]:
-    """One cell over all columns of a model for the accuracy, else one per score."""
+def _cells(
+    metrics: Mapping[str, Any] | None, keys: tuple[str, ...], *, digits: int = 3, twin_free: bool = False
+) -> tuple[Cell, ...]:
+    """One cell over all columns of a model for the accuracy, else one per score; then recall or accuracy without twins."""
+    part = value_at(metrics, "twin_free")
     if keys == ("accuracy",):
-        return (_cell(metrics, keys, digits=digits, span=len(SCORES)),)
-    return tuple(_cell(metrics, (*keys, score), digits=digits, strong=score == "recall") for score in SCORES)
+        cells = [_cell(metrics, keys, digits=digits, span=len(SCORES))]
+    else:
+        cells = [_cell(metrics, (*keys, score), digits=digits, strong=score == "recall") for score in SCORES]
+    if twin_free:
+        cells.append(_cell(part, keys if keys == ("accuracy",) else (*keys, "recall"), digits=digits))
+    return tuple(cells)
 
 
 def _cell(

@@ -137,7 +137,7 @@ class Study:
     Attributes:
         title: Name of the page.
         created: When it ended, ISO 8601.
-        protocol: How the test set was chosen: `published` or `leak-free`.
+        protocol: How the test set was chosen: `published`, `leak-free` or `regroup`.
         headline: Sentences that a reader must know before any number.
         counts: Split to label to number of images.
         notes: What was decided while reading the data, in sentences.

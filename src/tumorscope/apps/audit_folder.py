@@ -1,0 +1,151 @@
+"""The folder of an audit: audit.json, pairs.csv, manifest.csv and the page audit.html."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tumorscope import DISCLAIMER, __version__
+from tumorscope.apps.console import Reporter
+from tumorscope.data.audit.audit import NEIGHBOUR_INSIDE, Audit, audit, outside_of
+from tumorscope.data.audit.frames import TRANSFORMS
+from tumorscope.data.audit.twins import COPY, KINDS, NEIGHBOUR, NEIGHBOUR_LIKENESS, TWIN, TWIN_LIKENESS, Pairs
+from tumorscope.manifest import Manifest, write_manifest
+from tumorscope.storage import write_atomically
+
+AUDIT_FILE = "audit.json"
+PAIRS_FILE = "pairs.csv"
+MANIFEST_FILE = "manifest.csv"
+AGAINST_FILE = "against.json"
+AGAINST_PAIRS_FILE = "against_pairs.csv"
+EXTERNAL_FILE = "external_manifest.csv"
+SCHEMA_VERSION = 1
+
+
+def audit_into(manifest: Manifest, folder: Path, reporter: Reporter, *, join_neighbours: bool = False) -> Audit:
+    """Audit a data set and store what was found; `audit.json` is written last.
+
+    Raises:
+        DecodeError: An image has vanished or changed since it was indexed.
+        OutputError: The folder cannot be written.
+    """
+    with reporter.counting("audit") as progress:
+        found = audit(manifest, join_neighbours=join_neighbours, progress=progress)
+    write_pairs(found.pairs, found.manifest, folder / PAIRS_FILE)
+    write_manifest(found.manifest, folder / MANIFEST_FILE)
+    write_atomically(folder / AUDIT_FILE, json.dumps(audit_content(found, join_neighbours=join_neighbours), indent=1) + "\n")
+    for sentence in audit_sentences(found):
+        reporter.say(f"  {sentence}")
+    return found
+
+
+def audit_against(manifest: Manifest, other: Manifest, folder: Path, reporter: Reporter) -> Manifest | None:
+    """Say which images of another set are in a set; store the pairs, and a manifest of the rest.
+
+    Likely neighbours stay in the rest, flagged: that they are one patient's is not certain.
+
+    Args:
+        manifest: The set that a model is trained on.
+        other: The set that claims to be external to it.
+        folder: Gets `against_pairs.csv`, `against.json` and, unless everything is inside, `external_manifest.csv`.
+        reporter: Told what was found.
+
+    Returns:
+        The rest, or None when nothing is left.
+
+    Raises:
+        DecodeError: An image has vanished or changed since it was indexed.
+        OutputError: The folder cannot be written.
+    """
+    with reporter.counting("compare the sets") as progress:
+        inside, rest, pairs = outside_of(manifest, other, progress=progress)
+    both = pairs_table(pairs, [record.path for record in manifest] + [record.path for record in other])
+    write_atomically(folder / AGAINST_PAIRS_FILE, both)
+    if rest is not None:
+        write_manifest(rest, folder / EXTERNAL_FILE)
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "disclaimer": DISCLAIMER,
+        "tumorscope": __version__,
+        "images": len(other),
+        "images_per_label": other.counts(),
+        "inside": len(inside),
+        "inside_per_label": dict(Counter(record.label for record in inside)),
+        "neighbours": 0 if rest is None else sum(NEIGHBOUR_INSIDE in record.flags for record in rest),
+        "data_fingerprint": manifest.data_fingerprint,
+        "other_data_fingerprint": other.data_fingerprint,
+    }
+    write_atomically(folder / AGAINST_FILE, json.dumps(content, indent=1) + "\n")
+    left = "nothing is left" if rest is None else f"the other {len(rest):,} are in {EXTERNAL_FILE}"
+    share = f"{len(inside):,} of {len(other):,} images of the other set ({len(inside) / len(other):.1%})"
+    reporter.say(f"  {share} are in this one; {left}.")
+    return rest
+
+
+def write_pairs(pairs: Pairs, manifest: Manifest, path: Path) -> None:
+    """Write `pairs_table` of pairs within one manifest."""
+    write_atomically(path, pairs_table(pairs, [record.path for record in manifest]))
+
+
+def pairs_table(pairs: Pairs, paths: Sequence[str]) -> str:
+    """Return `a, b, kind, transform, similarity` as CSV: the paths of two images and what turns a into b."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("a", "b", "kind", "transform", "similarity"))
+    columns = (pairs.a.tolist(), pairs.b.tolist(), pairs.kind.tolist(), pairs.transform.tolist(), pairs.similarity.tolist())
+    for a, b, kind, transform, similarity in zip(*columns, strict=True):
+        writer.writerow((paths[a], paths[b], KINDS[kind], TRANSFORMS[transform], f"{similarity:.4f}"))
+    return text.getvalue()
+
+
+def audit_content(found: Audit, *, join_neighbours: bool) -> dict[str, Any]:
+    """Return the content of `audit.json`."""
+    manifest, leaks = found.manifest, found.leaks
+    sizes = Counter(record.group for record in manifest)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "disclaimer": DISCLAIMER,
+        "tumorscope": __version__,
+        "data_fingerprint": manifest.data_fingerprint,
+        "images": len(manifest),
+        "images_per_label": manifest.counts(),
+        "pairs": {kind: len(found.pairs.of_kind(kind)) for kind in KINDS},
+        "exact_copies": len(found.pairs.of_kind(COPY)),
+        "groups": {
+            "count": len(sizes),
+            "largest": max(sizes.values()),
+            "know_patients": manifest.knows_patients,
+            "join_neighbours": join_neighbours,
+        },
+        "leaks": None if leaks is None else {**asdict(leaks), "share_in_training": leaks.share_in_training},
+        "label_conflicts": [[manifest.records[row].path for row in rows] for rows in found.conflicts],
+        "thresholds": {TWIN: TWIN_LIKENESS, NEIGHBOUR: NEIGHBOUR_LIKENESS},
+        "notes": list(manifest.notes),
+    }
+
+
+def audit_sentences(found: Audit) -> tuple[str, ...]:
+    """Return what a user must know of an audit, the worst first."""
+    manifest = found.manifest
+    sentences = []
+    if found.leaks is not None:
+        test, twins = sum(found.leaks.images.values()), sum(found.leaks.images.values()) - sum(found.leaks.twin_free.values())
+        sentences.append(
+            f"{twins:,} of {test:,} test images ({twins / test:.0%}) show the same slice as a training image."
+            if twins
+            else f"None of the {test:,} test images shows the same slice as a training image."
+        )
+    slices = len({record.group for record in manifest})
+    copies, twins = len(found.pairs.of_kind(COPY)), len(found.pairs.of_kind(TWIN))
+    what = "groups of patients and slices" if manifest.knows_patients else "different slices"
+    sentences.append(f"{len(manifest):,} images hold {slices:,} {what}: {copies:,} exact copies, {twins:,} pairs of twins.")
+    near = len(found.pairs.of_kind(NEIGHBOUR))
+    if near:
+        sentences.append(f"{near:,} more pairs are very likely neighbouring slices of one patient.")
+    if found.conflicts:
+        sentences.append(f"{len(found.conflicts):,} slices bear different labels on different images.")
+    return tuple(sentences)

@@ -6,19 +6,23 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tumorscope import DISCLAIMER, __version__
+from tumorscope.apps.audit_pictures import picture_sections
 from tumorscope.apps.console import Reporter
 from tumorscope.data.audit.audit import NEIGHBOUR_INSIDE, Audit, audit, outside_of
 from tumorscope.data.audit.frames import TRANSFORMS
 from tumorscope.data.audit.twins import COPY, KINDS, NEIGHBOUR, NEIGHBOUR_LIKENESS, TWIN, TWIN_LIKENESS, Pairs
 from tumorscope.manifest import Manifest, write_manifest
+from tumorscope.reporting.audit_report import AuditPage, write_audit_page
 from tumorscope.storage import write_atomically
 
 AUDIT_FILE = "audit.json"
 PAIRS_FILE = "pairs.csv"
+PAGE_FILE = "audit.html"
 MANIFEST_FILE = "manifest.csv"
 AGAINST_FILE = "against.json"
 AGAINST_PAIRS_FILE = "against_pairs.csv"
@@ -26,8 +30,18 @@ EXTERNAL_FILE = "external_manifest.csv"
 SCHEMA_VERSION = 1
 
 
-def audit_into(manifest: Manifest, folder: Path, reporter: Reporter, *, join_neighbours: bool = False) -> Audit:
+def audit_into(
+    manifest: Manifest, folder: Path, reporter: Reporter, *, source: str, synthetic: bool = False, join_neighbours: bool = False
+) -> Audit:
     """Audit a data set and store what was found; `audit.json` is written last.
+
+    Args:
+        manifest: Indexed images.
+        folder: Gets the files.
+        reporter: Told what was found.
+        source: What to call the data set on the page.
+        synthetic: Whether the images are the built-in phantoms.
+        join_neighbours: Whether likely neighbours belong into one group.
 
     Raises:
         DecodeError: An image has vanished or changed since it was indexed.
@@ -37,7 +51,17 @@ def audit_into(manifest: Manifest, folder: Path, reporter: Reporter, *, join_nei
         found = audit(manifest, join_neighbours=join_neighbours, progress=progress)
     write_pairs(found.pairs, found.manifest, folder / PAIRS_FILE)
     write_manifest(found.manifest, folder / MANIFEST_FILE)
-    write_atomically(folder / AUDIT_FILE, json.dumps(audit_content(found, join_neighbours=join_neighbours), indent=1) + "\n")
+    content = audit_content(found, join_neighbours=join_neighbours)
+    page = AuditPage(
+        source=source,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        sentences=audit_sentences(found),
+        content=content,
+        sections=picture_sections(found),
+        synthetic=synthetic,
+    )
+    write_audit_page(page, folder / PAGE_FILE)
+    write_atomically(folder / AUDIT_FILE, json.dumps(content, indent=1) + "\n")
     for sentence in audit_sentences(found):
         reporter.say(f"  {sentence}")
     return found
@@ -125,6 +149,7 @@ def audit_content(found: Audit, *, join_neighbours: bool) -> dict[str, Any]:
         "label_conflicts": [[manifest.records[row].path for row in rows] for rows in found.conflicts],
         "thresholds": {TWIN: TWIN_LIKENESS, NEIGHBOUR: NEIGHBOUR_LIKENESS},
         "notes": list(manifest.notes),
+        "tables": {},
     }
 
 

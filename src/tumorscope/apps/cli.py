@@ -75,7 +75,7 @@ def run(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder, NPZ or CSV of images, or the name of a public set that was fetched; without it the built-in synthetic set."
+            help="Folder, NPZ or CSV of images, or the name of a fetched public set; without it the built-in synthetic set."
         ),
     ] = None,
     models: ModelsOption = ",".join(NETWORK_NAMES),
@@ -142,7 +142,7 @@ def audit(
     reporter = _reporter()
     with reporter.counting("index") as progress:
         manifest = index_source(data_verbs.named_source(source), class_order=_class_order(classes), progress=progress)
-    audit_into(manifest, output, reporter, join_neighbours=join_neighbours)
+    audit_into(manifest, output, reporter, source=source.name, join_neighbours=join_neighbours)
     if against is not None:
         with reporter.counting("index the other set") as progress:
             other = index_source(against, progress=progress)

@@ -90,7 +90,8 @@ def prepare(choices: Choices, reporter: Reporter) -> RunFolder:
     refuse_foreign_files(folder)
     started = time.monotonic()
     manifest = limited(read_source(choices, reporter), choices.limit)
-    manifest = audit_into(manifest, folder.audit_path, reporter).manifest
+    named = "the built-in set" if choices.data is None else choices.data.name
+    manifest = audit_into(manifest, folder.audit_path, reporter, source=named, synthetic=choices.data is None).manifest
     for note in manifest.notes:
         reporter.say(f"  {note}")
     store(folder, manifest, choices)

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from tumorscope import DISCLAIMER, __version__
 from tumorscope.errors import OutputError
 from tumorscope.labels import LABELS, label_info
 from tumorscope.reporting import figures, heatmap_figures, report_tables
+from tumorscope.reporting.pages import page_environment
 from tumorscope.reporting.published import published_table
 from tumorscope.reporting.study import ExplainedScan, ModelResult, Study
 from tumorscope.storage import write_atomically
@@ -260,13 +260,7 @@ def _described(scan: ExplainedScan) -> str:
 
 
 def _page(study: Study, pictures: StudyPictures) -> str:
-    environment = Environment(
-        loader=PackageLoader("tumorscope.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {"duration": report_tables.duration, "number": report_tables.number}
     return environment.get_template("study_report.html.j2").render(
         study=study,

@@ -1,0 +1,97 @@
+"""The pictures on the page of an audit: which pairs are shown, by rule, and how they are cut and turned."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tumorscope.data.audit.audit import Audit
+from tumorscope.data.audit.frames import TRANSFORMS, content_box, transformed
+from tumorscope.data.audit.twins import NEIGHBOUR, TWIN, Pairs
+from tumorscope.data.decode import decode_record
+from tumorscope.data.preprocess import Preprocessing
+from tumorscope.labels import LABELS
+from tumorscope.manifest import Manifest, Record
+from tumorscope.reporting.audit_report import PictureRow, Section
+
+_PER_LABEL = 4
+_PAIRS = 12
+_CONFLICTS = 12
+_MOST_IN_A_ROW = 3
+
+
+def picture_sections(found: Audit) -> tuple[Section, ...]:
+    """Return pairs and contradicting labels in pictures."""
+    manifest = found.manifest
+    across = _across_splits(manifest, found.pairs.of_kind(TWIN))
+    leaking = [index for label in LABELS for index in _least_alike(across, _of_label(manifest, across, label), _PER_LABEL)]
+    sections = [
+        Section(
+            "test-twins",
+            "Test images beside their twins in training",
+            f"Of every class the {_PER_LABEL} pairs that are least alike, so all others are clearer. The first picture is turned "
+            "onto the second; both are cut to their content.",
+            tuple(_pair(manifest, across, index) for index in leaking),
+        )
+        if found.leaks is not None
+        else None,
+        _pairs_section(manifest, found.pairs.of_kind(TWIN), "twins", "Twins", "least alike"),
+        _pairs_section(manifest, found.pairs.of_kind(NEIGHBOUR), "neighbours", "Likely neighbours", "most alike"),
+        Section(
+            "labels",
+            "One slice, different labels",
+            f"Somebody has to look: at most one of these labels is right. The first {_CONFLICTS} are shown; nothing was changed.",
+            tuple(_conflict(manifest, rows) for rows in found.conflicts[:_CONFLICTS]),
+        ),
+    ]
+    return tuple(section for section in sections if section is not None)
+
+
+def _pairs_section(manifest: Manifest, pairs: Pairs, name: str, title: str, which: str) -> Section:
+    order = np.argsort(pairs.similarity, kind="stable")
+    chosen = order[:_PAIRS] if which == "least alike" else order[::-1][:_PAIRS]
+    words = f"{len(pairs):,} pairs; the {min(_PAIRS, len(pairs))} that are {which} are shown, where a mistake would be likeliest."
+    return Section(name, title, words, tuple(_pair(manifest, pairs, int(index)) for index in chosen))
+
+
+def _across_splits(manifest: Manifest, pairs: Pairs) -> Pairs:
+    test = np.array([record.split == "test" for record in manifest])
+    return pairs.where(test[pairs.a] != test[pairs.b])
+
+
+def _of_label(manifest: Manifest, pairs: Pairs, label: str) -> np.ndarray:
+    return np.array([manifest.records[row].label == label for row in pairs.a.tolist()], dtype=bool)
+
+
+def _least_alike(pairs: Pairs, keep: np.ndarray, count: int) -> list[int]:
+    order = np.argsort(pairs.similarity, kind="stable")
+    return [int(index) for index in order if keep[index]][:count]
+
+
+def _pair(manifest: Manifest, pairs: Pairs, index: int) -> PictureRow:
+    a, b, transform = int(pairs.a[index]), int(pairs.b[index]), int(pairs.transform[index])
+    names = [f"{record.label}{f' ({record.split})' if record.split else ''}" for record in _records(manifest, (a, b))]
+    return PictureRow(
+        pictures=(_picture(manifest, a, transform=transform), _picture(manifest, b)),
+        paths=tuple(record.path for record in _records(manifest, (a, b))),
+        caption=f"{pairs.similarity[index]:.3f}, {TRANSFORMS[transform]}; {names[0]} and {names[1]}",
+    )
+
+
+def _conflict(manifest: Manifest, rows: Sequence[int]) -> PictureRow:
+    by_label = {manifest.records[row].label: row for row in reversed(rows)}
+    shown = sorted(by_label.values())[:_MOST_IN_A_ROW]
+    return PictureRow(
+        pictures=tuple(_picture(manifest, row) for row in shown),
+        paths=tuple(record.path for record in _records(manifest, shown)),
+        caption=f"{len(rows)} images of one slice: {' and '.join(record.label for record in _records(manifest, shown))}",
+    )
+
+
+def _records(manifest: Manifest, rows: Sequence[int]) -> list[Record]:
+    return [manifest.records[row] for row in rows]
+
+
+def _picture(manifest: Manifest, row: int, *, transform: int = 0) -> np.ndarray:
+    pixels = Preprocessing().eight_bit(decode_record(manifest, manifest.records[row]).pixels)
+    top, bottom, left, right = content_box(pixels)
+    return np.ascontiguousarray(transformed(pixels[top:bottom, left:right], transform))

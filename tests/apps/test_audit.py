@@ -1,0 +1,98 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from typer.testing import CliRunner
+
+from tumorscope.apps.cli import app
+from tumorscope.errors import SourceError
+from tumorscope.manifest import TWIN_IN_TRAIN, read_manifest
+
+
+def textured(seed):
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1:1:96j, -1:1:96j]
+    texture = gaussian_filter(rng.standard_normal((96, 96)), 2.5)
+    pixels = np.where(rows**2 + (columns / 0.8) ** 2 < 0.8, 120 + 40 * texture / texture.std(), 0)
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def leaky_folder(tmp_path):
+    """Five training and two test images of every class; the first test image of each is a mirrored training image."""
+    root = tmp_path / "leaky"
+    for number, label in enumerate(("glioma", "meningioma", "notumor", "pituitary")):
+        pictures = [textured(10 * number + row) for row in range(6)]
+        for split, chosen in (("Training", pictures[:5]), ("Testing", [pictures[0][:, ::-1], pictures[5]])):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for row, pixels in enumerate(chosen):
+                Image.fromarray(np.ascontiguousarray(pixels)).save(folder / f"{row}.png")
+    return root
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_an_audit_says_how_much_of_the_test_set_is_in_training_and_leaves_its_four_files(leaky_folder, tmp_path):
+    out = tmp_path / "audit"
+    result = invoke("audit", leaky_folder, "-o", out)
+    assert "4 of 8 test images (50%) show the same slice as a training image" in result.stderr
+    content = json.loads((out / "audit.json").read_text())
+    assert content["leaks"]["flagged"][TWIN_IN_TRAIN] == dict.fromkeys(("glioma", "meningioma", "notumor", "pituitary"), 1)
+    with (out / "pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["kind"], row["transform"]) for row in rows] == [("twin", "mirror")] * 4
+    page = (out / "audit.html").read_text()
+    assert "Not for diagnosis" in page
+    assert "http" not in page.replace("http-equiv", "")
+    flagged = [record.path for record in read_manifest(out / "manifest.csv") if TWIN_IN_TRAIN in record.flags]
+    assert len(flagged) == 4
+
+
+def test_the_audited_manifest_can_be_split_without_a_leak_and_keeps_its_test_set(leaky_folder, tmp_path):
+    invoke("audit", leaky_folder, "-o", tmp_path / "audit")
+    invoke(
+        "split",
+        tmp_path / "audit" / "manifest.csv",
+        "-o",
+        tmp_path / "split.csv",
+        "--protocol",
+        "leak-free",
+        "--validation-share",
+        "0.25",
+    )
+    split = read_manifest(tmp_path / "split.csv")
+    assert sum(record.split == "test" for record in split) == 8
+    assert len(split) == 24
+    tested = {record.group for record in split if record.split == "test"}
+    assert not tested & {record.group for record in split if record.split != "test"}
+
+
+def test_a_supposedly_external_set_is_reduced_to_what_is_external(leaky_folder, tmp_path):
+    other = tmp_path / "other" / "glioma"
+    other.mkdir(parents=True)
+    Image.fromarray(np.ascontiguousarray(np.rot90(textured(0)))).save(other / "inside.png")
+    Image.fromarray(textured(999)).save(other / "outside.png")
+    result = invoke("audit", leaky_folder, "-o", tmp_path / "audit", "--against", tmp_path / "other")
+    assert "1 of 2 images of the other set (50.0%) are in this one" in result.stderr
+    rest = read_manifest(tmp_path / "audit" / "external_manifest.csv")
+    assert [record.path.rsplit("/", 1)[1] for record in rest] == ["outside.png"]
+
+
+def test_when_everything_is_inside_no_manifest_of_the_rest_is_written(leaky_folder, tmp_path):
+    invoke("audit", leaky_folder, "-o", tmp_path / "audit", "--against", leaky_folder)
+    assert not (tmp_path / "audit" / "external_manifest.csv").exists()
+    assert json.loads((tmp_path / "audit" / "against.json").read_text())["inside"] == 28
+
+
+def test_auditing_nothing_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="no such file"):
+        invoke("audit", tmp_path / "nothing", "-o", tmp_path / "audit")

@@ -6,6 +6,7 @@
     ├── DataError               something about the images or their labels
     │   ├── DecodeError         one file cannot be read as a scan
     │   ├── SourceError         a folder, archive or table is not a data set
+    │   ├── DownloadError       a public data set that cannot be fetched
     │   ├── ManifestError       rows that contradict each other or the files
     │   └── SplitError          a split that would leak, or cannot be cut
     ├── RecipeError             a training choice that is unknown or impossible
@@ -36,6 +37,10 @@ class DecodeError(DataError):
 
 class SourceError(DataError):
     """A folder, archive or table is not a data set that Tumorscope understands."""
+
+
+class DownloadError(DataError):
+    """A public data set cannot be fetched; the message says how to place it by hand."""
 
 
 class ManifestError(DataError):

@@ -34,8 +34,8 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> 
         raise output_error(path, error) from error
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
-    """Return what to tell a user whose file could not be written."""
+def output_error(path: Path, error: OSError, *, option: str = "--out") -> OutputError:
+    """Return what to tell a user whose file could not be written; `option` is what chooses the place."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"{path}: the disk is full. What was finished is kept; free some space and run the same command again.")
-    return OutputError(f"{path}: cannot be written ({error.strerror}). Choose another --out, or change its permissions.")
+    return OutputError(f"{path}: cannot be written ({error.strerror}). Choose another {option}, or change its permissions.")

@@ -88,11 +88,15 @@ def write_audit_page(page: AuditPage, path: Path) -> None:
     Raises:
         OutputError: The place cannot be written.
     """
-    text = page_environment().get_template("audit_report.html.j2").render(
-        page=page,
-        labels={label: label_info(label).display_name for label in LABELS},
-        disclaimer=DISCLAIMER,
-        version=__version__,
+    text = (
+        page_environment()
+        .get_template("audit_report.html.j2")
+        .render(
+            page=page,
+            labels={label: label_info(label).display_name for label in LABELS},
+            disclaimer=DISCLAIMER,
+            version=__version__,
+        )
     )
     write_atomically(path, text)
 

@@ -1,0 +1,188 @@
+"""Finding twins: time, recall and precision beside imagehash and imagededup, on planted and on real pairs, and at scale.
+
+    python benchmarks/twins.py planted SOURCE [--images N]     twins planted in a set whose images are all different slices
+    python benchmarks/twins.py real SOURCE                     what each tool finds in a set as it is
+    python benchmarks/twins.py scale [--images N] [--seeds K]  N frames drawn from the built-in set, one in ten with a planted twin
+
+SOURCE is anything that `tumorscope index` reads. Needs `pip install -e '.[benchmarks]'` for the two other tools.
+"""
+
+import argparse
+import io
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tumorscope.data.audit.frames import content_box, frame, transformed
+from tumorscope.data.audit.twins import COPY, TWIN, find_pairs
+from tumorscope.data.decode import decode_record
+from tumorscope.data.phantom import write_phantom
+from tumorscope.data.preprocess import Preprocessing
+from tumorscope.data.sources import index_source
+
+Found = set[tuple[int, int]]
+HASH_BITS = (0, 2, 4, 6, 8, 10, 12)
+
+
+def plant(pixels: np.ndarray, seed: int) -> np.ndarray:
+    """Return the slice as somebody else would store it: turned, mirrored, rescaled, cropped, with another gamma, recompressed."""
+    rng = np.random.default_rng(seed)
+    top, bottom, left, right = content_box(pixels)
+    keep = rng.uniform(0, 1) if rng.random() < 0.5 else 0.0
+    rows = slice(int(top * keep), int(len(pixels) - (len(pixels) - bottom) * keep))
+    columns = slice(int(left * keep), int(pixels.shape[1] - (pixels.shape[1] - right) * keep))
+    picture = transformed(pixels[rows, columns], int(rng.integers(8)))
+    side = 256 * rng.uniform(0.5, 2) / max(picture.shape)
+    size = (max(8, round(picture.shape[1] * side)), max(8, round(picture.shape[0] * side)))
+    image = Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BICUBIC)
+    grey = (np.asarray(image) / 255) ** rng.uniform(0.7, 1.4) * rng.uniform(0.85, 1.15)
+    stream = io.BytesIO()
+    Image.fromarray((grey.clip(0, 1) * 255).astype(np.uint8)).save(stream, "JPEG", quality=int(rng.integers(30, 96)))
+    return np.asarray(Image.open(stream))
+
+
+def pictures_of(source: Path, limit: int | None) -> list[np.ndarray]:
+    """Return the images of a set, 8 bits."""
+    manifest = index_source(source)
+    records = manifest.records if limit is None else manifest.records[:: max(1, len(manifest) // limit)][:limit]
+    return [Preprocessing().eight_bit(decode_record(manifest, record).pixels) for record in records]
+
+
+def tumorscope_pairs(pictures: list[np.ndarray]) -> Found:
+    """Return the twins that the audit finds."""
+    pairs = find_pairs(np.stack([frame(picture) for picture in pictures]), [str(row) for row in range(len(pictures))])
+    same = pairs.of_kind(COPY, TWIN)
+    return {(int(a), int(b)) for a, b in zip(same.a, same.b, strict=True)}
+
+
+def imagehash_pairs(pictures: list[np.ndarray], bits: int, *, turned: bool) -> Found:
+    """Return the pairs whose perceptual hashes differ in at most so many bits, under one or all eight transforms."""
+    import imagehash
+
+    def code(picture: np.ndarray) -> np.ndarray:
+        return np.packbits(imagehash.phash(Image.fromarray(np.ascontiguousarray(picture))).hash)
+
+    plain = np.stack([code(picture) for picture in pictures]).view(np.uint64).ravel()
+    found: Found = set()
+    for transform in range(8 if turned else 1):
+        other = plain if transform == 0 else np.stack([code(transformed(p, transform)) for p in pictures]).view(np.uint64).ravel()
+        for row, value in enumerate(other):
+            near = np.flatnonzero(np.bitwise_count(plain ^ value) <= bits)
+            found |= {(min(row, int(k)), max(row, int(k))) for k in near if k != row}
+    return found
+
+
+def imagededup_pairs(pictures: list[np.ndarray]) -> Found:
+    """Return what imagededup's perceptual hash finds as its documentation uses it."""
+    from imagededup.methods import PHash
+
+    with tempfile.TemporaryDirectory() as name:
+        for row, picture in enumerate(pictures):
+            Image.fromarray(picture).save(Path(name) / f"{row}.png")
+        duplicates = PHash(verbose=False).find_duplicates(image_dir=name)
+    pairs = {(int(Path(a).stem), int(Path(b).stem)) for a, others in duplicates.items() for b in others}
+    return {(min(pair), max(pair)) for pair in pairs}
+
+
+@contextmanager
+def timed(what: str) -> Iterator[Callable[[str], None]]:
+    """Print a line with what was done, a result, seconds, and the peak of memory so far."""
+    said: list[str] = []
+    started = time.perf_counter()
+    yield said.append
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{what:48s} {time.perf_counter() - started:8.1f} s  {peak_gb:5.2f} GB  {' '.join(said)}", flush=True)
+
+
+def score(found: Found, planted: Found) -> str:
+    """Return recall and precision in words."""
+    right = len(found & planted)
+    precision = right / len(found) if found else 1.0
+    return f"recall {right / len(planted):.4f} precision {precision:.4f}"
+
+
+def planted(source: Path, images: int | None) -> None:
+    """Plant one twin of every image and let each tool look for them."""
+    originals = pictures_of(source, images)
+    pictures = originals + [plant(picture, seed) for seed, picture in enumerate(originals)]
+    truth = {(row, row + len(originals)) for row in range(len(originals))}
+    print(f"{len(originals)} images, each with one planted twin")
+    with timed("tumorscope, frames and pairs") as say:
+        say(score(tumorscope_pairs(pictures), truth))
+    for turned in (False, True):
+        for bits in HASH_BITS:
+            with timed(f"imagehash phash, {8 if turned else 1} transform(s), {bits} bits") as say:
+                say(score(imagehash_pairs(pictures, bits, turned=turned), truth))
+    with timed("imagededup PHash, as documented") as say:
+        say(score(imagededup_pairs(pictures), truth))
+
+
+def real(source: Path) -> None:
+    """Count what each tool finds in a set, and how much of it the others agree with."""
+    pictures = pictures_of(source, None)
+    with timed("tumorscope, frames and pairs") as say:
+        ours = tumorscope_pairs(pictures)
+        say(f"{len(ours)} pairs")
+    for bits in HASH_BITS:
+        with timed(f"imagehash phash, 8 transforms, {bits} bits") as say:
+            theirs = imagehash_pairs(pictures, bits, turned=True)
+            say(f"{len(theirs)} pairs, {len(theirs & ours)} of them ours")
+    with timed("imagededup PHash, as documented") as say:
+        theirs = imagededup_pairs(pictures)
+        say(f"{len(theirs)} pairs, {len(theirs & ours)} of them ours")
+
+
+def scale(images: int, seeds: int) -> None:
+    """Match as many frames as asked for, drawn from the built-in set, one in eleven a planted twin."""
+    originals = images * 10 // 11
+    frames = np.empty((images, 64, 64), dtype=np.uint8)
+    truth: Found = set()
+    row = 0
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as name:
+            manifest = write_phantom(Path(name), seed=1000 + seed)
+            pictures = [decode_record(manifest, record).pixels for record in manifest]
+        for picture in pictures[: originals - row]:
+            frames[row] = frame(picture)
+            if row % 10 == 0 and originals + row // 10 < images:
+                twin = originals + row // 10
+                frames[twin] = frame(plant(picture, row))
+                truth.add((row, twin))
+            row += 1
+        print(f"drawn: {row} of {originals}", end="\r", file=sys.stderr)
+    if row < originals:
+        frames = np.delete(frames, np.s_[row:originals], axis=0)
+        truth = {(a, b - (originals - row)) for a, b in truth}
+    with timed(f"tumorscope, matching {len(frames):,} frames") as say:
+        pairs = find_pairs(frames, [str(number) for number in range(len(frames))]).of_kind(TWIN)
+        found = {(int(a), int(b)) for a, b in zip(pairs.a, pairs.b, strict=True)}
+        say(f"recall {len(found & truth) / len(truth):.4f}, {len(found - truth)} other pairs")
+
+
+def main() -> None:
+    """Run one benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("planted", "real", "scale"))
+    parser.add_argument("source", nargs="?", type=Path)
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--seeds", type=int, default=10_000)
+    chosen = parser.parse_args()
+    if chosen.what == "scale":
+        scale(chosen.images or 100_000, chosen.seeds)
+    elif chosen.source is None:
+        parser.error("planted and real need a SOURCE")
+    elif chosen.what == "planted":
+        planted(chosen.source, chosen.images)
+    else:
+        real(chosen.source)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ import torch
 
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.experiment import fold_folders
+from tumorscope.apps.label_page import write_label_issues
 from tumorscope.apps.run_folder import LOOKUP, RunFolder
 from tumorscope.apps.stages import EXPLANATION_FILE, MAPS_FILE, METRICS_FILE, PREDICTIONS_FILE, measured, read_maps, write_json
 from tumorscope.data.audit.groups import count_leaks
@@ -79,6 +80,7 @@ def pool_folds(folder: RunFolder) -> None:
         pooled = _pooled(parts, f"{name}/{PREDICTIONS_FILE}", folder)
         metrics = measured(pooled, manifest, lookup=lookup, seed=folder.recipe().seed)
         metrics |= {"model": name, "folds": [_fold_summary(part, name) for part in parts]}
+        metrics["labels_in_doubt"] = write_label_issues(pooled, manifest, folder.model(name), model=name)
         write_predictions(pooled, folder.model(name) / PREDICTIONS_FILE)
         write_json(folder.model(name) / METRICS_FILE, metrics)
 

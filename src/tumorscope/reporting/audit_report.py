@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,17 @@ def write_audit_page(page: AuditPage, path: Path) -> None:
             version=__version__,
         )
     )
+    write_atomically(path, text)
+
+
+def write_picture_page(title: str, sentences: Sequence[str], sections: Sequence[Section], path: Path) -> None:
+    """Write sections of pictures alone as one HTML file without outside links.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    template = page_environment().get_template("pictures.html.j2")
+    text = template.render(title=title, sentences=sentences, sections=sections, disclaimer=DISCLAIMER, version=__version__)
     write_atomically(path, text)
 
 

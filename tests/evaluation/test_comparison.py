@@ -57,6 +57,15 @@ def test_rows_hold_the_numbers_and_intervals_of_their_results():
     assert rows["macro"]["support"] == rows["accuracy"]["support"] == 40
 
 
+def test_images_whose_slice_is_not_in_training_have_columns_of_their_own():
+    everything, part = with_errors(40, wrong=slice(0, 8)), with_errors(12, wrong=slice(0, 4))
+    (first, *_, last) = comparison_rows({"cnn": {**result_of(everything), "twin_free": result_of(part)}})
+    # Of the 10 gliomas 2 are wrong, of the 3 new ones 1.
+    assert (first["recall"], first["twin_free_recall"], first["twin_free_support"]) == (0.8, pytest.approx(2 / 3), 3)
+    assert (last["accuracy"], last["twin_free_accuracy"], last["twin_free_support"]) == (0.8, pytest.approx(8 / 12), 12)
+    assert last["twin_free_accuracy_low"] <= 8 / 12 <= last["twin_free_accuracy_high"]
+
+
 def test_rows_do_without_intervals_and_undefined_values():
     rows = {row["class"]: row for row in comparison_rows({"cnn": summarise(answers([0, 0, 1], [0, 1, 1]))})}
     assert rows["pituitary"]["recall"] is None

@@ -7,6 +7,7 @@ import pytest
 
 from tumorscope import DISCLAIMER
 from tumorscope.errors import OutputError
+from tumorscope.labels import LABELS
 from tumorscope.reporting import figures, heatmap_figures
 from tumorscope.reporting.study_report import SHARED, render_report, write_report
 
@@ -228,3 +229,22 @@ def test_a_flat_map_and_a_single_pixel_reach_the_page_without_warnings(make_stud
     tiny = make_scan(pixels=np.zeros((1, 1), dtype=np.uint8), heatmap=np.zeros((1, 1), dtype=np.float32), mask=None)
     study = make_study(models=(make_model(examples=(tiny,), mistakes=(), history=(), curves={}),), paired=None, augmentation=None)
     assert "the map is the same everywhere" in render_report(study)
+
+
+def test_new_slices_stand_in_a_column_of_their_own_in_every_table(make_study, make_model, make_metrics, quick):
+    part = make_metrics(accuracy=0.4321, n=17)
+    study = make_study(models=(make_model(metrics=make_metrics(twin_free=part)),))
+    text = render_report(study)
+    assert "Recall, new slices" in text
+    assert "0.432" in text
+    assert text.count("slices not in training") == 1
+    assert "the 17 test scans" in text
+
+
+def test_what_the_audit_found_stands_in_the_report(make_study, quick):
+    per_label = dict.fromkeys(LABELS, 3)
+    leaks = {"images": per_label, "flagged": {"twin_in_train": dict.fromkeys(LABELS, 2)}, "twin_free": dict.fromkeys(LABELS, 1)}
+    text = render_report(make_study(audit={"sentences": ["Something leaks."], "leaks": leaks}))
+    assert "Something leaks." in text
+    assert '<th scope="row">all</th><td>12</td><td>8</td>' in text
+    assert "Something leaks." not in render_report(make_study())

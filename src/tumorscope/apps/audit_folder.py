@@ -135,6 +135,7 @@ def audit_content(found: Audit, *, join_neighbours: bool) -> dict[str, Any]:
         "disclaimer": DISCLAIMER,
         "tumorscope": __version__,
         "data_fingerprint": manifest.data_fingerprint,
+        "sentences": list(audit_sentences(found)),
         "images": len(manifest),
         "images_per_label": manifest.counts(),
         "pairs": {kind: len(found.pairs.of_kind(kind)) for kind in KINDS},

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tumorscope.apps.audit_folder import AUDIT_FILE
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.experiment import fold_folders
 from tumorscope.apps.label_page import write_label_issues
@@ -138,6 +139,7 @@ def collect_study(folder: RunFolder, names: Sequence[str]) -> Study:
         paired=_paired(models, groups, seed=recipe.seed),
         synthetic=state.synthetic,
         folds=state.folds,
+        audit=read_json(folder.audit_path / AUDIT_FILE) if (folder.audit_path / AUDIT_FILE).is_file() else None,
     )
 
 

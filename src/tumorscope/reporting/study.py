@@ -154,6 +154,7 @@ class Study:
             where known method (a sentence); or None.
         synthetic: Whether the scans are made up.
         folds: Number of folds of a cross-validation, or None.
+        audit: Content of `audit.json`, or None when the data were not audited.
     """
 
     title: str
@@ -174,6 +175,7 @@ class Study:
     paired: Mapping[str, Any] | None = None
     synthetic: bool = False
     folds: int | None = None
+    audit: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         names = [model.name for model in self.models]

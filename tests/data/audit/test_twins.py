@@ -77,3 +77,14 @@ def test_a_pair_of_an_image_with_itself_is_refused():
     one = np.zeros(1, dtype=np.int64)
     with pytest.raises(ManifestError, match="itself"):
         Pairs(one, one, one.astype(np.int8), one.astype(np.int8), np.ones(1, dtype=np.float32))
+
+
+def test_less_likeness_makes_neighbours_of_files_numbered_one_after_the_other(draw_slice):
+    rng = np.random.default_rng(1)
+    plain = draw_slice(40).astype(float)
+    changed = np.where(plain > 0, plain + 24 * rng.standard_normal((28, 28)).repeat(8, 0).repeat(8, 1), 0)
+    pictures = [plain.astype(np.uint8), changed.clip(0, 255).astype(np.uint8), draw_slice(2)]
+    frames = np.stack([frame(picture) for picture in pictures])
+    numbered = np.array([0, 1]), np.array([1, 2])
+    assert len(find_pairs(frames, ["a", "b", "c"])) == 0
+    assert as_set(find_pairs(frames, ["a", "b", "c"], numbered=numbered)) == {(0, 1, NEIGHBOUR)}

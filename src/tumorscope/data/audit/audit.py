@@ -9,6 +9,7 @@ import numpy as np
 
 from tumorscope.data.audit.frames import FRAME_SIZE, frame
 from tumorscope.data.audit.groups import Leaks, conflicts, count_leaks, grouped
+from tumorscope.data.audit.numbering import consecutive
 from tumorscope.data.audit.twins import COPY, NEIGHBOUR, TWIN, Pairs, find_pairs, find_pairs_between
 from tumorscope.data.decode import decode_record, picture_warnings_off
 from tumorscope.data.preprocess import Preprocessing
@@ -49,7 +50,8 @@ def audit(manifest: Manifest, *, join_neighbours: bool = False, progress: Progre
         DecodeError: An image has vanished or changed since it was indexed.
     """
     frames = decoded_frames(manifest, progress=progress)
-    pairs = find_pairs(frames, [record.sha256 for record in manifest], progress=progress)
+    numbered = consecutive([record.path for record in manifest])
+    pairs = find_pairs(frames, [record.sha256 for record in manifest], numbered=numbered, progress=progress)
     examined = grouped(manifest, pairs, join_neighbours=join_neighbours)
     return Audit(manifest=examined, pairs=pairs, leaks=count_leaks(examined), conflicts=conflicts(examined, pairs))
 

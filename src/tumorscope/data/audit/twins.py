@@ -28,6 +28,9 @@ In the same set a fifth of the consecutive slices reach it, and of the pairs tha
 apart; most of the others are one patient's too, scanned again.
 """
 
+NUMBERED_LIKENESS = 0.5
+"""The same for two files that are numbered one after the other: of random pairs of patients one in ten thousand reaches it."""
+
 _SEARCH_SIZE = 8
 _NEAREST = 5
 _ALIKE_ENOUGH = 0.6
@@ -79,7 +82,13 @@ class Pairs:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
 
-def find_pairs(frames: np.ndarray, digests: Sequence[str], *, progress: Progress | None = None) -> Pairs:
+def find_pairs(
+    frames: np.ndarray,
+    digests: Sequence[str],
+    *,
+    numbered: tuple[np.ndarray, np.ndarray] | None = None,
+    progress: Progress | None = None,
+) -> Pairs:
     """Return every pair of images that show the same slice, and likely neighbours.
 
     Equal pixels are found by digest. Of the rest, the nearest few of every image under each of the eight transforms are looked up
@@ -89,6 +98,7 @@ def find_pairs(frames: np.ndarray, digests: Sequence[str], *, progress: Progress
     Args:
         frames: `frame` of every image, uint8, shape (n, FRAME_SIZE, FRAME_SIZE).
         digests: `Scan.sha256` of every image.
+        numbered: Rows of images and of those that follow them by number; less likeness makes these neighbours.
         progress: Called with (done, all) now and then.
 
     Returns:
@@ -97,7 +107,9 @@ def find_pairs(frames: np.ndarray, digests: Sequence[str], *, progress: Progress
     _refuse_lengths(frames, digests)
     first = _first_rows(digests)
     later = np.flatnonzero(first != np.arange(len(first)))
-    return Pairs.joined([_copies(first[later], later), _compared(frames, np.unique(first), progress=progress)])
+    alike = _compared(frames, np.unique(first), progress=progress)
+    following = _following(frames, first, numbered)
+    return Pairs.joined([_copies(first[later], later), _best_of_each(Pairs.joined([alike, following]))])
 
 
 def find_pairs_between(frames: np.ndarray, digests: Sequence[str], *, base: int, progress: Progress | None = None) -> Pairs:
@@ -125,6 +137,16 @@ def find_pairs_between(frames: np.ndarray, digests: Sequence[str], *, base: int,
 def _refuse_lengths(frames: np.ndarray, digests: Sequence[str]) -> None:
     if len(frames) != len(digests):
         raise ManifestError(f"{len(frames)} frames and {len(digests)} digests do not fit together.")
+
+
+def _following(frames: np.ndarray, first: np.ndarray, numbered: tuple[np.ndarray, np.ndarray] | None) -> Pairs:
+    """Neighbours by number, between first copies."""
+    a, b = (np.zeros(0, dtype=np.int64),) * 2 if numbered is None else (first[numbered[0]], first[numbered[1]])
+    a, b = np.minimum(a, b)[a != b], np.maximum(a, b)[a != b]
+    identity = np.zeros(len(a), dtype=np.int8)
+    similarity = likeness(frames, a, b, identity)
+    kept = similarity >= NUMBERED_LIKENESS
+    return Pairs(a[kept], b[kept], _kinds(similarity[kept]), identity[kept], similarity[kept])
 
 
 def _compared(frames: np.ndarray, rows: np.ndarray, *, base: int | None = None, progress: Progress | None = None) -> Pairs:

@@ -32,7 +32,11 @@ class DataError(TumorscopeError):
 
 
 class DecodeError(DataError):
-    """One file cannot be read as a scan."""
+    """One file cannot be read as a scan; `fault` says in one word why, such as `truncated` or `multi_frame`."""
+
+    def __init__(self, message: str, *, fault: str = "unreadable") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class SourceError(DataError):

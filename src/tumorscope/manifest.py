@@ -72,6 +72,25 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """An image of a source that cannot be decoded, and so is no record.
+
+    Attributes:
+        path: As a record's.
+        label: One of `LABELS`.
+        split: As a record's.
+        fault: What is wrong, in one word: `DecodeError.fault`.
+        reason: The same in a sentence.
+    """
+
+    path: str
+    label: str
+    split: str
+    fault: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The images of a data set in a fixed order.
 
@@ -79,11 +98,13 @@ class Manifest:
         root: Folder that relative paths start from.
         records: One per image; no path twice.
         notes: What was decided while reading the source, in sentences for the user.
+        broken: Images that were left out since they cannot be decoded; known after indexing, not stored in the CSV.
     """
 
     root: Path
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
+    broken: tuple[Broken, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.records:

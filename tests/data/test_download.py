@@ -110,7 +110,7 @@ def served(server: Server, name: str, content: bytes) -> PublicFile:
 
 
 def set_of(*files: PublicFile) -> PublicSet:
-    return replace(parse_set("cheng"), files=files, is_indexed=True)
+    return replace(parse_set("cheng"), files=files)
 
 
 def names(folder: Path) -> list[str]:
@@ -412,9 +412,9 @@ def test_the_name_of_a_set_that_is_not_there_says_how_to_fetch_it(tmp_path, monk
     assert find_source(Path("else/nickparvar"), tmp_path) == Path("else/nickparvar")
 
 
-def test_a_set_that_cannot_be_read_yet_says_so(server, tmp_path, monkeypatch):
+def test_the_matlab_files_of_cheng_are_read_by_the_name_of_the_set(server, tmp_path, monkeypatch, write_slice):
     monkeypatch.chdir(tmp_path)
-    public = replace(parse_set("cheng"), files=(served(server, "a.zip", zipped(("1.mat", b"x"))),))
-    get(public, tmp_path / "home")
-    with pytest.raises(SourceError, match="cannot be read yet"):
-        find_source(Path("cheng"), tmp_path / "home")
+    part = zipped(("1.mat", write_slice(tmp_path / "1.mat").read_bytes()))
+    get(replace(parse_set("cheng"), files=(served(server, "a.zip", part),)), tmp_path / "home")
+    (record,) = index_source(find_source(Path("cheng"), tmp_path / "home"))
+    assert (record.path, record.label, record.mask) == ("1.mat", "meningioma", "1.mat")

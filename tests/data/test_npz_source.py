@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tumorscope.data.decode import decode_record
+from tumorscope.data.decode import decode_record, read_mask
 from tumorscope.data.sources import index_source
 from tumorscope.errors import DataError, SourceError
 from tumorscope.labels import LABELS
@@ -296,3 +296,29 @@ def test_pickled_images_are_never_loaded(tmp_path):
     np.savez(tmp_path / "bad.npz", images=images, labels=NUMBERS)
     assert "objects" in refusal(tmp_path / "bad.npz")
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("masks", [GREY > 200, (GREY > 200).astype(np.float32), (GREY > 200)[..., None] * np.uint8(255)])
+def test_masks_beside_the_images_become_masks_of_the_manifest(tmp_path, masks):
+    saved(tmp_path / "train.npz", images=GREY, labels=np.array(NAMES), masks=masks)
+    saved(tmp_path / "test.npz", x_test=GREY[::-1], y_test=np.array(NAMES), mask_test=(GREY > 200)[::-1])
+    manifest = index_source(tmp_path)
+    assert [record.mask for record in manifest.in_split("train")][:2] == ["train.npz#masks:0", "train.npz#masks:1"]
+    assert "masks from 'mask_test'" in " ".join(manifest.notes)
+    for record in manifest:
+        scan = decode_record(manifest, record)
+        np.testing.assert_array_equal(read_mask(manifest, record, scan.shape), scan.pixels > 200)
+
+
+def test_masks_that_do_not_fit_the_images_are_refused(tmp_path):
+    for number, masks in enumerate((GREY[1:], GREY[:, 1:])):
+        path = saved(tmp_path / f"{number}.npz", images=GREY, labels=np.array(NAMES), masks=masks)
+        assert f"key 'masks': masks of shape {masks.shape} for images of shape (12, 5, 6)" in refusal(path)
+
+
+def test_signed_sixteen_bits_stay_as_they_are(tmp_path):
+    for number, images in enumerate((GREY.astype(np.int16), GREY.astype(">i2") - 1000)):
+        manifest = index_source(saved(tmp_path / f"{number}.npz", images=images, labels=np.array(NAMES)))
+        pixels = pixels_of(manifest)
+        assert pixels.dtype == np.int16
+        np.testing.assert_array_equal(pixels, images)

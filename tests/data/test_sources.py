@@ -148,6 +148,26 @@ def test_broken_files_are_left_out_counted_and_named(tmp_path):
     assert not any("\n" in note for note in manifest.notes)
 
 
+def test_broken_files_are_kept_as_data_with_their_fault(tmp_path):
+    for number in range(8):
+        put(tmp_path / "train" / "glioma" / f"good{number}.png", number)
+    folder = tmp_path / "train" / "notumor"
+    put(folder / "cut.png", 1).write_bytes((folder / "cut.png").read_bytes()[:60])
+    (folder / "text.jpg").write_text("not a picture")
+    (folder / "void.png").touch()
+    Image.fromarray(picture(0)).save(folder / "two.tif", save_all=True, append_images=[Image.fromarray(picture(1))])
+    manifest = index_source(tmp_path)
+    assert {Path(image.path).name: image.fault for image in manifest.broken} == {
+        "cut.png": "truncated",
+        "text.jpg": "not_a_picture",
+        "void.png": "empty",
+        "two.tif": "multi_frame",
+    }
+    assert {(image.label, image.split) for image in manifest.broken} == {("notumor", "train")}
+    assert all(Path(image.path).name in image.reason for image in manifest.broken)
+    assert manifest.where(lambda record: record.label == "glioma").broken == manifest.broken
+
+
 def test_at_most_five_broken_files_are_named(tmp_path):
     for number in range(10):
         put(tmp_path / "glioma" / f"good{number}.png", number)

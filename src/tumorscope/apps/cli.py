@@ -75,7 +75,8 @@ def run(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder, NPZ or CSV of images, or the name of a fetched public set; without it the built-in synthetic set."
+            help="Folder, NPZ, MATLAB files or CSV of images, or the name of a fetched public set; without it the built-in "
+            "synthetic set."
         ),
     ] = None,
     models: ModelsOption = ",".join(NETWORK_NAMES),
@@ -112,7 +113,7 @@ def run(
 
 @app.command()
 def index(
-    source: Annotated[Path, typer.Argument(help="Folder of class folders, NPZ file or folder, or CSV.")],
+    source: Annotated[Path, typer.Argument(help="Folder of class folders, NPZ or MATLAB file or folder, or CSV.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Manifest to write.")] = Path("manifest.csv"),
     classes: ClassesOption = None,
 ) -> None:
@@ -127,7 +128,7 @@ def index(
 
 @app.command()
 def audit(
-    source: Annotated[Path, typer.Argument(help="Folder of class folders, NPZ file or folder, CSV or manifest.")],
+    source: Annotated[Path, typer.Argument(help="Folder of class folders, NPZ or MATLAB file or folder, CSV or manifest.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audit.")] = Path("audit"),
     against: Annotated[Path | None, typer.Option(help="Another set: say which of its images are in SOURCE.")] = None,
     join_neighbours: Annotated[

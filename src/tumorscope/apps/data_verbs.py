@@ -50,11 +50,8 @@ def get_set(
     with reporter.counting(f"fetch {public.name} (MB)") as progress:
         path = get(public, place, progress=progress)
     typer.echo(path)
-    if public.is_indexed:
-        place_of_set = shlex.quote(str(path))
-        reporter.say(f"Next: tumorscope index {place_of_set}, or tumorscope audit {place_of_set}")
-    else:
-        reporter.say(f"It holds {public.layout}, which `tumorscope index` cannot read yet.")
+    place_of_set = shlex.quote(str(path))
+    reporter.say(f"Next: tumorscope index {place_of_set}, or tumorscope audit {place_of_set}")
 
 
 def named_source(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Bytes to Scan, and masks to arrays: the only file that knows image formats."""
+"""Bytes to Scan, and masks to arrays: the only file that knows image formats, but for MATLAB's, which `matlab` reads."""
 
 import math
 import struct
@@ -10,12 +10,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy_format
 from PIL import Image, UnidentifiedImageError
 
+from tumorscope.data.matlab import MATLAB_SUFFIX, read_slice
 from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record, is_outline, split_item
 from tumorscope.scan import Scan
@@ -33,17 +34,19 @@ _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _CHUNK_BYTES = 16 * 2**20
 _ARCHIVE_LOCK = threading.Lock()
 
+_T = TypeVar("_T")
 _Convert = Callable[[np.ndarray], np.ndarray | None]
 
 
 @contextmanager
 def picture_warnings_off() -> Iterator[None]:
-    """Keep the picture library from printing while many files are read: what it warns of is refused here, or harmless.
+    """Keep the libraries of formats from printing while many files are read: what they warn of is refused here, or harmless.
 
     Not for use inside a thread: filters of warnings are the whole program's.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
+        warnings.filterwarnings("ignore", module="pymatreader")
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield
 
@@ -57,16 +60,19 @@ def decode_file(path: Path) -> Scan:
     Raises:
         DecodeError: The file is missing, no picture, truncated, has several frames, or more than `MAX_PIXELS`.
     """
-    return Scan(pixels=_read_picture(path, _grey), origin=str(path))
+    return Scan(pixels=read_picture(path, _grey), origin=str(path))
 
 
 def decode_record(manifest: Manifest, record: Record) -> Scan:
-    """Decode the image of a record: a picture file, or one item of an NPZ archive.
+    """Decode the image of a record: a picture file, a MATLAB file in Cheng's layout, or one item of an NPZ archive.
 
     Raises:
         DecodeError: As `decode_file`, or the archive or its item is missing or of an unknown shape.
     """
     path, item = manifest.locate(record.path), split_item(record.path)[1]
+    if path.suffix.lower() == MATLAB_SUFFIX:
+        image = read_slice(path, max_pixels=MAX_PIXELS).image
+        return Scan(pixels=_as_stored(image, where=str(path)), origin=str(path))
     return decode_npz_item(path, item) if item else decode_file(path)
 
 
@@ -75,7 +81,7 @@ def read_mask(manifest: Manifest, record: Record, shape: tuple[int, int]) -> np.
 
     Args:
         manifest: Tells where the record's files lie.
-        record: Its `mask` is the path of a picture, in which anything but 0 is tumour, or outlines.
+        record: Its `mask` is the path of a picture, in which anything but 0 is tumour, of a MATLAB file, or outlines.
         shape: Rows and columns of the scan.
 
     Returns:
@@ -89,12 +95,25 @@ def read_mask(manifest: Manifest, record: Record, shape: tuple[int, int]) -> np.
     if is_outline(record.mask):
         return draw_outlines(record.mask, shape, where=record.path)
     path, item = manifest.locate(record.mask), split_item(record.mask)[1]
-    mask = decode_npz_item(path, item).pixels > 0 if item else _read_picture(path, _coloured)
+    if path.suffix.lower() == MATLAB_SUFFIX:
+        mask = _matlab_mask(path, shape)
+    else:
+        mask = decode_npz_item(path, item).pixels > 0 if item else read_picture(path, _coloured)
     if mask.shape != shape:
         raise DecodeError(
             f"{path}: the mask has {mask.shape} rows and columns, its scan {record.path} has {shape}. Both must agree."
         )
     return mask
+
+
+def _matlab_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Return the mask that a MATLAB file holds, else what its border encloses."""
+    content = read_slice(path, max_pixels=MAX_PIXELS)
+    if content.mask is not None:
+        return content.mask
+    if not content.outline:
+        raise DecodeError(f"{path}: neither tumorMask nor tumorBorder, so no mask can be read from it. Leave the mask empty.")
+    return draw_outlines(content.outline, shape, where=str(path))
 
 
 def draw_outlines(outlines: str, shape: tuple[int, int], *, where: str) -> np.ndarray:
@@ -186,7 +205,7 @@ def _npz_array(path: Path, key: str, _version: tuple[int, int]) -> np.ndarray:
             if dtype.kind not in "buif" or math.prod(shape) * dtype.itemsize > archive.getinfo(member).file_size:
                 raise DecodeError(f"{where}: {dtype} of shape {shape}, which is no array of numbers or is truncated.")
             for convert in _conversions(dtype):
-                with closing(_chunks(archive, member)) as chunks:
+                with closing(npy_chunks(archive, member)) as chunks:
                     images = _converted(chunks, convert, grey_shape, where=where)
                 if images is not None:
                     return images
@@ -208,7 +227,7 @@ def _opened(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], boo
         return read_npy_header(content)
 
 
-def _chunks(archive: zipfile.ZipFile, member: str) -> Generator[np.ndarray, None, None]:
+def npy_chunks(archive: zipfile.ZipFile, member: str) -> Generator[np.ndarray, None, None]:
     """Yield an array in pieces along its first axis."""
     with archive.open(member) as content:
         shape, columns_first, dtype = read_npy_header(content)
@@ -277,6 +296,8 @@ def _conversions(dtype: np.dtype) -> tuple[_Convert, ...]:
         return (lambda image: image.astype(np.uint8) * 255,)
     if dtype.kind == "u" and dtype.itemsize <= 2:
         return (lambda image: image.astype(f"u{dtype.itemsize}", copy=False),)
+    if dtype.kind == "i" and dtype.itemsize == 2:
+        return (lambda image: image.astype(np.int16, copy=False),)
     if dtype.kind == "f":
         return _from_unit, _from_bytes, _to_float32
     return _from_bytes, _from_words, _to_float32
@@ -321,27 +342,32 @@ def _as_stored(image: np.ndarray, *, where: str) -> np.ndarray:
     raise DecodeError(f"{where}: values beyond the range of 32-bit floats.")
 
 
-def _read_picture(path: Path, read: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def read_picture(path: Path, read: Callable[[Image.Image], _T]) -> _T:
+    """Return what `read` makes of an opened picture file, whose pixels are not decoded yet; raises as `decode_file`."""
     try:
         if path.exists() and not path.is_file():
             raise DecodeError(f"{path}: not a file. The path of a picture is needed.")
         with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise DecodeError(f"{path}: {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed.")
+                raise DecodeError(
+                    f"{path}: {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed.", fault="too_large"
+                )
             if getattr(image, "n_frames", 1) > 1:
-                raise DecodeError(f"{path}: holds {getattr(image, 'n_frames', 1)} frames; one slice per file is needed.")
+                raise DecodeError(
+                    f"{path}: holds {getattr(image, 'n_frames', 1)} frames; one slice per file is needed.", fault="multi_frame"
+                )
             return read(image)
     except FileNotFoundError:
-        raise DecodeError(f"{path}: no such file.") from None
+        raise DecodeError(f"{path}: no such file.", fault="missing") from None
     except PermissionError:
         raise DecodeError(f"{path}: no permission to read it.") from None
     except UnidentifiedImageError:
-        what = "not a picture that can be read" if path.stat().st_size else "an empty file"
-        raise DecodeError(f"{path}: {what}. Needed: {', '.join(sorted(IMAGE_SUFFIXES))}.") from None
+        what, fault = ("not a picture that can be read", "not_a_picture") if path.stat().st_size else ("an empty file", "empty")
+        raise DecodeError(f"{path}: {what}. Needed: {', '.join(sorted(IMAGE_SUFFIXES))}.", fault=fault) from None
     except _TOO_LARGE:
-        raise DecodeError(f"{path}: more than the {MAX_PIXELS:,} pixels allowed.") from None
+        raise DecodeError(f"{path}: more than the {MAX_PIXELS:,} pixels allowed.", fault="too_large") from None
     except _BROKEN as error:
-        raise DecodeError(f"{path}: broken or truncated picture ({error}).") from error
+        raise DecodeError(f"{path}: broken or truncated picture ({error}).", fault="truncated") from error
 
 
 def _coloured(image: Image.Image) -> np.ndarray:

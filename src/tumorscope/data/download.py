@@ -39,7 +39,7 @@ def find_source(path: Path, home: Path) -> Path:
     """Return a path that exists as it is, and the place of a fetched set for the name of one.
 
     Raises:
-        SourceError: It is the name of a set that was not fetched, or that cannot be read.
+        SourceError: It is the name of a set that was not fetched.
     """
     public = None if path.exists() or len(path.parts) != 1 else find_set(path.name)
     if public is None:
@@ -50,8 +50,6 @@ def find_source(path: Path, home: Path) -> Path:
             f"{path}: no such file or folder, and the public set of this name is not in {home}. "
             f"Fetch it with `tumorscope data get {public.name}`."
         )
-    if not public.is_indexed:
-        raise SourceError(f"{fetched}: {public.layout}, which cannot be read yet. Give a folder, NPZ file or CSV made from them.")
     return fetched
 
 

@@ -17,6 +17,7 @@ IMAGE_KEYS = ("images", "image", "x", "data", "imgs", "arr_0")
 LABEL_KEYS = ("labels", "label", "y", "targets", "target", "classes", "class", "arr_1")
 NAME_KEYS = ("label_names", "class_names", "classes", "categories", "class_labels")
 GROUP_KEYS = ("groups", "group", "patients", "patient_ids")
+MASK_KEYS = ("masks", "mask", "tumor_masks", "tumour_masks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,11 @@ def _read_file(file: Path, split: str, class_order: tuple[str, ...] | None) -> t
         count = _refuse_images(file, images, members[images])
         names, how = _labels(file, labels, members[labels], count, order=order)
         side = own_split or split
-        records += _records(file, images, names, split=side, groups=_groups(file, members, own_split, count))
+        masks = _masks(file, members, images, own_split)
+        records += _records(file, images, names, split=side, groups=_groups(file, members, own_split, count), masks=masks)
         notes.append(
             f"{file.name} ({side or 'no split'}): images from the key {images!r} {members[images].shape}, "
-            f"labels from {labels!r}, {how}."
+            f"labels from {labels!r}, {how}{f', masks from {masks!r}' if masks else ''}."
         )
     return records, notes
 
@@ -270,8 +272,34 @@ def _groups(file: Path, members: Mapping[str, _Member], split: str, count: int) 
     return _texts(_array(file, key))
 
 
-def _records(file: Path, key: str, labels: Sequence[str], *, split: str, groups: Sequence[str]) -> list[Record]:
+def _masks(file: Path, members: Mapping[str, _Member], images: str, split: str) -> str | None:
+    """Return the key of the masks of a split's images, or None where the archive holds none."""
+    key = _find(members, MASK_KEYS, split)
+    if key is None:
+        return None
+    if _refuse_images(file, key, members[key]) and _size(members[key]) != _size(members[images]):
+        raise SourceError(
+            f"{file}, key {key!r}: masks of shape {members[key].shape} for images of shape {members[images].shape}. Every image "
+            "needs one mask with its rows and columns, all 0 where there is no tumour."
+        )
+    return key
+
+
+def _size(member: _Member) -> tuple[int, ...]:
+    """Return (n, rows, columns) of images with or without channels, first or last."""
+    if len(member.shape) == 3 or member.shape[3] in (1, 3):
+        return member.shape[:3]
+    return (member.shape[0], *member.shape[2:])
+
+
+def _records(file: Path, key: str, labels: Sequence[str], *, split: str, groups: Sequence[str], masks: str | None) -> list[Record]:
     return [
-        Record(path=f"{file.name}#{key}:{row}", label=label, split=split, group=group)
+        Record(
+            path=f"{file.name}#{key}:{row}",
+            label=label,
+            split=split,
+            group=group,
+            mask=f"{file.name}#{masks}:{row}" if masks else "",
+        )
         for row, (label, group) in enumerate(zip(labels, groups, strict=True))
     ]

@@ -49,7 +49,6 @@ class PublicSet:
         handle: `owner/name` on Kaggle, with `/versions/N` where results are about one version.
         files: Archives to unpack, with checksums.
         table: Folder names and the labels they stand for, where other folders of the set fit no label: a CSV then names the images.
-        is_indexed: Whether `index_source` reads it as it comes.
     """
 
     name: str
@@ -64,7 +63,6 @@ class PublicSet:
     handle: str = ""
     files: tuple[PublicFile, ...] = ()
     table: tuple[tuple[str, str], ...] = ()
-    is_indexed: bool = True
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9-]+", self.name):
@@ -161,7 +159,6 @@ PUBLIC_SETS: tuple[PublicSet, ...] = (
         licence="CC BY 4.0",
         citation="Cheng, J. (2017). brain tumor dataset. figshare. https://doi.org/10.6084/m9.figshare.1512427",
         layout="MATLAB files with image, label, patient and outline",
-        is_indexed=False,
         # Names, numbers, sizes and checksums of version 8 as https://api.figshare.com/v2/articles/1512427 publishes them. Pinned,
         # so that what the set is does not depend on the day, and the checksum does not come from where the bytes come from.
         files=(

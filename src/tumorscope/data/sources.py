@@ -1,4 +1,4 @@
-"""A folder, NPZ files or a CSV to a Manifest: every layout that people keep such scans in."""
+"""A folder, NPZ or MATLAB files or a CSV to a Manifest: every layout that people keep such scans in."""
 
 import os
 from collections import Counter
@@ -8,15 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from tumorscope.data.decode import IMAGE_SUFFIXES, decode_record, picture_warnings_off
+from tumorscope.data.matlab import MATLAB_SUFFIX
+from tumorscope.data.matlab_source import matlab_files, read_matlab_source
 from tumorscope.data.npz_source import read_npz_source
 from tumorscope.data.table_source import read_table_source
 from tumorscope.errors import DecodeError, SourceError
 from tumorscope.labels import LABELS, find_label, parse_label
-from tumorscope.manifest import SPLIT_WORDS, Manifest, Record, split_item
+from tumorscope.manifest import SPLIT_WORDS, Broken, Manifest, Record, split_item
 
 Progress = Callable[[int, int], None]
 
-LAYOUTS = "a folder of class folders, a folder with Training and Testing, NPZ files, or a CSV with the columns path and label"
+LAYOUTS = (
+    "a folder of class folders, a folder with Training and Testing, NPZ files, Cheng's MATLAB files, or a CSV with the columns "
+    "path and label"
+)
 _IGNORED = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 _TEST_COUNTS = {"nickparvar": {"glioma": 300, "meningioma": 306, "notumor": 405, "pituitary": 300}}
 
@@ -24,10 +29,11 @@ _TEST_COUNTS = {"nickparvar": {"glioma": 300, "meningioma": 306, "notumor": 405,
 def index_source(path: Path, *, class_order: tuple[str, ...] | None = None, progress: Progress | None = None) -> Manifest:
     """Return the manifest of a data set, every image decoded once.
 
-    An image that cannot be decoded is left out and named in the notes. The notes also say what was taken for what.
+    An image that cannot be decoded is left out, named in the notes and kept as `Manifest.broken`. The notes also say what was
+    taken for what.
 
     Args:
-        path: A folder, an NPZ file, or a CSV.
+        path: A folder, an NPZ or MATLAB file, or a CSV.
         class_order: Labels that the integers of an NPZ stand for, in order; None takes the file's own names, else `LABELS`.
         progress: Called with (done, all) now and then.
 
@@ -54,7 +60,9 @@ def _read(path: Path, class_order: tuple[str, ...] | None) -> Manifest:
             return read_npz_source(path, class_order)
         if path.suffix.lower() == ".csv":
             return read_table_source(path)
-        raise SourceError(f"{path}: neither an NPZ nor a CSV file. Give {LAYOUTS}.")
+        if path.suffix.lower() == MATLAB_SUFFIX:
+            return read_matlab_source(path)
+        raise SourceError(f"{path}: neither an NPZ, a MATLAB nor a CSV file. Give {LAYOUTS}.")
     entries = visible(path)
     folders = [entry for entry in entries if entry.is_dir()]
     splits = [folder for folder in folders if folder.name.lower() in SPLIT_WORDS]
@@ -70,6 +78,8 @@ def _read(path: Path, class_order: tuple[str, ...] | None) -> Manifest:
         return _class_folders(path, entries)
     if any(entry.suffix.lower() == ".npz" for entry in entries):
         return read_npz_source(path, class_order)
+    if matlab_files(path):
+        return read_matlab_source(path)
     if len(folders) == 1 and not folders[0].is_symlink() and not any(entry.is_file() and _is_image(entry) for entry in entries):
         inner = _read(folders[0], class_order)
         return replace(inner, notes=(f"Went into the only folder, {folders[0].name}.", *inner.notes))
@@ -86,7 +96,7 @@ def _what_is_there(entries: Sequence[Path]) -> str:
     folders = [entry.name for entry in entries if entry.is_dir()]
     if folders:
         return f"its folders ({', '.join(folders[:5])}) are neither classes nor splits"
-    return "an empty folder" if not entries else "no images, class folders or NPZ files"
+    return "an empty folder" if not entries else "no images, class folders, NPZ or MATLAB files"
 
 
 def visible(folder: Path) -> list[Path]:
@@ -167,14 +177,14 @@ def _counted(records: Sequence[Record]) -> str:
 def _decoded(manifest: Manifest, progress: Progress | None) -> Manifest:
     """Fill in every pixel digest; leave out and name what cannot be decoded."""
 
-    def digest(record: Record) -> Record | str:
+    def digest(record: Record) -> Record | Broken:
         try:
             return replace(record, sha256=decode_record(manifest, record).sha256)
         except DecodeError as error:
-            return str(error)
+            return Broken(record.path, record.label, record.split, error.fault, str(error))
 
     records: list[Record] = []
-    broken: list[str] = []
+    broken: list[Broken] = []
     with picture_warnings_off(), ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, result in enumerate(pool.map(digest, manifest.records), start=1):
             if isinstance(result, Record):
@@ -184,7 +194,8 @@ def _decoded(manifest: Manifest, progress: Progress | None) -> Manifest:
             if progress is not None:
                 progress(done, len(manifest))
     if 2 * len(broken) > len(manifest):
-        raise SourceError(f"{manifest.root}: {len(broken)} of {len(manifest)} images cannot be read. The first: {broken[0]}")
+        raise SourceError(f"{manifest.root}: {len(broken)} of {len(manifest)} images cannot be read. The first: {broken[0].reason}")
     more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
-    note = f"Left out {len(broken)} of {len(manifest)} images that cannot be read: {' '.join(broken[:5])}{more}" if broken else None
-    return manifest.with_records(records, note=note)
+    reasons = " ".join(image.reason for image in broken[:5])
+    note = f"Left out {len(broken)} of {len(manifest)} images that cannot be read: {reasons}{more}" if broken else None
+    return replace(manifest, broken=tuple(broken)).with_records(records, note=note)

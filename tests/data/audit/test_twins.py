@@ -61,6 +61,13 @@ def test_flat_pictures_are_copies_at_most():
     assert as_set(pairs) == {(0, 2, COPY)}
 
 
+def test_pictures_of_noise_are_no_pairs_even_when_numbered():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (60, 64, 64), dtype=np.uint8)
+    numbered = np.arange(59), np.arange(1, 60)
+    assert len(find_pairs(frames, [str(row) for row in range(60)], numbered=numbered)) == 0
+
+
 def test_one_image_has_no_pairs(slices):
     assert len(found(slices[:1])) == 0
 

@@ -89,6 +89,8 @@ def _coarse_moves(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np
     kept = np.arange(len(first))
     moves = np.zeros((len(first), 4))
     for step in range(_COARSE_STEPS):
+        if not len(kept):
+            break
         alike, weights = _explained(_moved(first[kept], moves) if step else first, second[kept])
         gain = np.where(weights[:, :1] > 0.05, weights[:, :1], np.inf)
         moves = (moves + weights[:, 1:] / gain * (2 / (_HALF - 1))).clip(-_LARGEST_MOVE, _LARGEST_MOVE)

@@ -7,14 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tumorscope import DISCLAIMER, __version__
 from tumorscope.apps.audit_pictures import picture_sections
+from tumorscope.apps.audit_tables import audit_tables
 from tumorscope.apps.console import Reporter
 from tumorscope.data.audit.audit import NEIGHBOUR_INSIDE, Audit, audit, outside_of
+from tumorscope.data.audit.files import FILE_FLAGS
 from tumorscope.data.audit.frames import TRANSFORMS
+from tumorscope.data.audit.provenance import SourceTable
 from tumorscope.data.audit.twins import COPY, KINDS, NEIGHBOUR, NEIGHBOUR_LIKENESS, TWIN, TWIN_LIKENESS, Pairs
 from tumorscope.manifest import Manifest, write_manifest
 from tumorscope.reporting.audit_report import AuditPage, write_audit_page
@@ -128,7 +132,7 @@ def pairs_table(pairs: Pairs, paths: Sequence[str]) -> str:
 
 def audit_content(found: Audit, *, join_neighbours: bool) -> dict[str, Any]:
     """Return the content of `audit.json`."""
-    manifest, leaks = found.manifest, found.leaks
+    manifest, leaks, shortcut = found.manifest, found.leaks, found.shortcut
     sizes = Counter(record.group for record in manifest)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -148,9 +152,26 @@ def audit_content(found: Audit, *, join_neighbours: bool) -> dict[str, Any]:
         },
         "leaks": None if leaks is None else {**asdict(leaks), "share_in_training": leaks.share_in_training},
         "label_conflicts": [[manifest.records[row].path for row in rows] for rows in found.conflicts],
+        "flags": dict(Counter(flag for record in manifest for flag in record.flags)),
+        "broken": [asdict(image) for image in manifest.broken],
+        "sources": None if found.sources is None else _sources_content(found.sources),
+        "styles": None if found.styles is None else _sources_content(found.styles),
+        "shortcut": None if shortcut is None else {"sentence": shortcut.sentence, **asdict(shortcut)},
+        "tables": audit_tables(found),
         "thresholds": {TWIN: TWIN_LIKENESS, NEIGHBOUR: NEIGHBOUR_LIKENESS},
+        "versions": {name: version(name) for name in ("faiss-cpu", "numpy", "opencv-python-headless", "pillow", "scikit-learn")},
         "notes": list(manifest.notes),
-        "tables": {},
+    }
+
+
+def _sources_content(table: SourceTable) -> dict[str, Any]:
+    return {
+        "counts": {source: dict(row) for source, row in table.counts.items()},
+        "share_told": table.share_told,
+        "tumour_share_told": table.tumour_share_told,
+        "with_second_source": list(table.with_second_source),
+        "without_second_source": list(table.without_second_source),
+        "sentences": list(table.sentences),
     }
 
 
@@ -165,6 +186,9 @@ def audit_sentences(found: Audit) -> tuple[str, ...]:
             if twins
             else f"None of the {test:,} test images shows the same slice as a training image."
         )
+    sentences += found.sources.sentences if found.sources is not None else ()
+    if found.shortcut is not None:
+        sentences.append(found.shortcut.sentence)
     slices = len({record.group for record in manifest})
     copies, twins = len(found.pairs.of_kind(COPY)), len(found.pairs.of_kind(TWIN))
     what = "groups of patients and slices" if manifest.knows_patients else "different slices"
@@ -173,5 +197,10 @@ def audit_sentences(found: Audit) -> tuple[str, ...]:
     if near:
         sentences.append(f"{near:,} more pairs are very likely neighbouring slices of one patient.")
     if found.conflicts:
-        sentences.append(f"{len(found.conflicts):,} slices bear different labels on different images.")
+        sentences.append(f"{len(found.conflicts):,} slice(s) bear different labels on different images.")
+    if manifest.broken:
+        sentences.append(f"{len(manifest.broken):,} image(s) cannot be read and were left out.")
+    flags = Counter(flag for record in manifest for flag in record.flags if flag in FILE_FLAGS)
+    if flags:
+        sentences.append(f"Odd files: {', '.join(f'{count:,} x {flag}' for flag, count in sorted(flags.items()))}.")
     return tuple(sentences)

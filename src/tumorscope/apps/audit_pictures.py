@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tumorscope.data.audit.audit import Audit
+from tumorscope.data.audit.files import FILE_FLAGS
 from tumorscope.data.audit.frames import TRANSFORMS, content_box, transformed
 from tumorscope.data.audit.twins import NEIGHBOUR, TWIN, Pairs
 from tumorscope.data.decode import decode_record
@@ -17,6 +18,7 @@ _PER_LABEL = 4
 _PAIRS = 12
 _CONFLICTS = 12
 _MOST_IN_A_ROW = 3
+_STRANGE = 6
 
 
 def picture_sections(found: Audit) -> tuple[Section, ...]:
@@ -42,8 +44,26 @@ def picture_sections(found: Audit) -> tuple[Section, ...]:
             f"Somebody has to look: at most one of these labels is right. The first {_CONFLICTS} are shown; nothing was changed.",
             tuple(_conflict(manifest, rows) for rows in found.conflicts[:_CONFLICTS]),
         ),
+        _strange(manifest),
     ]
     return tuple(section for section in sections if section is not None)
+
+
+def _strange(manifest: Manifest) -> Section:
+    rows = []
+    for flag in FILE_FLAGS:
+        having = [row for row, record in enumerate(manifest) if flag in record.flags]
+        for start in range(0, min(len(having), _STRANGE), _MOST_IN_A_ROW):
+            shown = having[start : min(start + _MOST_IN_A_ROW, _STRANGE)]
+            rows.append(
+                PictureRow(
+                    pictures=tuple(_picture(manifest, row, cut=False) for row in shown),
+                    paths=tuple(record.path for record in _records(manifest, shown)),
+                    caption=f"{flag}: {', '.join(record.label for record in _records(manifest, shown))}",
+                )
+            )
+    words = f"The first {_STRANGE} of every kind. Warnings, nothing was left out: text, for instance, may give the source away."
+    return Section("strange", "Odd files", words, tuple(rows))
 
 
 def _pairs_section(manifest: Manifest, pairs: Pairs, name: str, title: str, which: str) -> Section:
@@ -91,7 +111,9 @@ def _records(manifest: Manifest, rows: Sequence[int]) -> list[Record]:
     return [manifest.records[row] for row in rows]
 
 
-def _picture(manifest: Manifest, row: int, *, transform: int = 0) -> np.ndarray:
+def _picture(manifest: Manifest, row: int, *, transform: int = 0, cut: bool = True) -> np.ndarray:
     pixels = Preprocessing().eight_bit(decode_record(manifest, manifest.records[row]).pixels)
+    if not cut:
+        return pixels
     top, bottom, left, right = content_box(pixels)
     return np.ascontiguousarray(transformed(pixels[top:bottom, left:right], transform))

@@ -139,7 +139,7 @@ def collect_study(folder: RunFolder, names: Sequence[str]) -> Study:
         paired=_paired(models, groups, seed=recipe.seed),
         synthetic=state.synthetic,
         folds=state.folds,
-        audit=read_json(folder.audit_path / AUDIT_FILE) if (folder.audit_path / AUDIT_FILE).is_file() else None,
+        audit=_audit_content(folder),
     )
 
 
@@ -151,6 +151,7 @@ def _headline(folder: RunFolder, models: Sequence[ModelResult]) -> tuple[str, ..
         sentences.append(SYNTHETIC_NOTICE)
     manifest = folder.manifest()
     sentences += _leak_sentences(folder, manifest, models[0])
+    sentences += _shortcut_sentences(folder)
     if not state.synthetic and not manifest.knows_patients:
         searched = any(record.group for record in manifest)
         sentences.append(
@@ -185,6 +186,18 @@ def _leak_sentences(folder: RunFolder, manifest: Manifest, model: ModelResult) -
             "every number below is partly a test of memory."
         ]
     return []
+
+
+def _shortcut_sentences(folder: RunFolder) -> list[str]:
+    """What the audit says a model can score by without seeing a tumour."""
+    content = _audit_content(folder) or {}
+    sources, shortcut = content.get("sources"), content.get("shortcut")
+    return [*(sources["sentences"] if sources else ()), *([shortcut["sentence"]] if shortcut else ())]
+
+
+def _audit_content(folder: RunFolder) -> dict[str, Any] | None:
+    path = folder.audit_path / AUDIT_FILE
+    return read_json(path) if path.is_file() else None
 
 
 def _paired(models: Sequence[ModelResult], groups: dict[str, str], *, seed: int) -> dict[str, Any] | None:

@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from tumorscope.data.audit.provenance import guess_sources, source_table
+from tumorscope.data.audit.provenance import guess_sources, source_table, with_folder_sources
 from tumorscope.data.audit.shortcuts import MetaFeatures
-from tumorscope.manifest import Record
+from tumorscope.manifest import Manifest, Record
 
 
 def records(**counts):
@@ -101,3 +103,30 @@ def test_few_images_are_not_guessed_about():
     features, _ = collections(apart=8, count=15)
     assert guess_sources(features, seed=0) == ("",) * 15
     assert guess_sources(MetaFeatures((), np.empty((50, 0))), seed=0) == ("",) * 50
+
+
+def folder_sources(*paths, source=""):
+    records = tuple(Record(path=path, label="glioma", source=source) for path in paths)
+    return [record.source for record in with_folder_sources(Manifest(Path(), records))]
+
+
+def test_collections_are_told_by_the_first_folder_that_is_neither_split_nor_class():
+    paths = ("set/cheng/Training/glioma/1.png", "set/br35h/no/2.png")
+    assert folder_sources(*paths) == ["cheng", "br35h"]
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("Training/glioma/1.png", "Testing/no_tumor/2.png"),
+        ("one/glioma/1.png", "one/no/2.png"),
+        ("cheng/1.png", "2.png"),
+        tuple(f"patient-{number}/1.png" for number in range(30)),
+    ],
+)
+def test_folders_that_tell_no_collections_apart_are_no_sources(paths):
+    assert set(folder_sources(*paths)) == {""}
+
+
+def test_given_sources_stay():
+    assert folder_sources("a/1.png", "b/2.png", source="mine") == ["mine", "mine"]

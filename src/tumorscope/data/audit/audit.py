@@ -1,21 +1,26 @@
 """A data set examined before anyone trains on it: Manifest -> Audit."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
+from tumorscope.data.audit.files import FILE_FLAGS, FileFacts, file_facts
 from tumorscope.data.audit.frames import FRAME_SIZE, frame
 from tumorscope.data.audit.groups import Leaks, conflicts, count_leaks, grouped
 from tumorscope.data.audit.numbering import consecutive
+from tumorscope.data.audit.provenance import SourceTable, guess_sources, source_table, with_folder_sources
+from tumorscope.data.audit.shortcuts import MetaFeatures, Shortcut, meta_features, shortcut_score
 from tumorscope.data.audit.twins import COPY, NEIGHBOUR, TWIN, Pairs, find_pairs, find_pairs_between
 from tumorscope.data.decode import decode_record, picture_warnings_off
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.manifest import Manifest, Record
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 NEIGHBOUR_INSIDE = "neighbour_inside"
 """Flag of an image of an external set that very likely lies next to a slice of the set it is external to."""
@@ -30,30 +35,76 @@ class Audit:
         pairs: Copies, twins and likely neighbours, by row of the manifest.
         leaks: What the test split has in training, or None without a given test split.
         conflicts: Rows of every slice whose images have different labels.
+        facts: What every image is as a file.
+        shortcut: How far size, framing, intensity and compression alone tell the class, or None where that cannot be measured.
+        sources: Classes against the collections they come from, or None when none is known.
+        styles: Likewise, against clusters of style: a proposal where no collection is known, else None.
     """
 
     manifest: Manifest
     pairs: Pairs
     leaks: Leaks | None
     conflicts: tuple[tuple[int, ...], ...]
+    facts: tuple[FileFacts, ...]
+    shortcut: Shortcut | None
+    sources: SourceTable | None
+    styles: SourceTable | None
 
 
-def audit(manifest: Manifest, *, join_neighbours: bool = False, progress: Progress | None = None) -> Audit:
+def audit(manifest: Manifest, *, join_neighbours: bool = False, seed: int = 0, progress: Progress | None = None) -> Audit:
     """Return what can be said about a data set before anyone trains on it.
 
     Args:
         manifest: Indexed images, with the source's own test split if it has one.
         join_neighbours: Whether likely neighbours belong into one group.
+        seed: Of the cross-validation of the shortcut.
         progress: Called with (done, all) for one stage after the other.
 
     Raises:
         DecodeError: An image has vanished or changed since it was indexed.
     """
-    frames = decoded_frames(manifest, progress=progress)
+    frames, facts = _looked_at(manifest, progress=progress)
     numbered = consecutive([record.path for record in manifest])
     pairs = find_pairs(frames, [record.sha256 for record in manifest], numbered=numbered, progress=progress)
-    examined = grouped(manifest, pairs, join_neighbours=join_neighbours)
-    return Audit(manifest=examined, pairs=pairs, leaks=count_leaks(examined), conflicts=conflicts(examined, pairs))
+    examined = with_folder_sources(_with_file_flags(grouped(manifest, pairs, join_neighbours=join_neighbours), facts))
+    features, labels = meta_features(facts), [record.label for record in examined]
+    sources = source_table(examined)
+    return Audit(
+        manifest=examined,
+        pairs=pairs,
+        leaks=count_leaks(examined),
+        conflicts=conflicts(examined, pairs),
+        facts=facts,
+        shortcut=shortcut_score(features, labels, [record.group for record in examined], seed=seed),
+        sources=sources,
+        styles=_styles(examined, features, seed=seed) if sources is None else None,
+    )
+
+
+def _looked_at(manifest: Manifest, *, progress: Progress | None = None) -> tuple[np.ndarray, tuple[FileFacts, ...]]:
+    """The frame and the facts of every image, each decoded once and let go again."""
+    frames = np.empty((len(manifest), FRAME_SIZE, FRAME_SIZE), dtype=np.uint8)
+
+    def one(row: int) -> FileFacts:
+        record = manifest.records[row]
+        scan = decode_record(manifest, record)
+        frames[row] = frame(Preprocessing().eight_bit(scan.pixels))
+        return file_facts(manifest, record, scan)
+
+    return frames, tuple(_in_threads(one, len(manifest), progress))
+
+
+def _with_file_flags(manifest: Manifest, facts: Sequence[FileFacts]) -> Manifest:
+    records = (
+        replace(record, flags=tuple(sorted((set(record.flags) - set(FILE_FLAGS)) | set(fact.flags))))
+        for record, fact in zip(manifest, facts, strict=True)
+    )
+    return manifest.with_records(records)
+
+
+def _styles(manifest: Manifest, features: MetaFeatures, *, seed: int) -> SourceTable | None:
+    styles = guess_sources(features, seed=seed)
+    return source_table(replace(record, source=style) for record, style in zip(manifest, styles, strict=True))
 
 
 def outside_of(
@@ -74,7 +125,7 @@ def outside_of(
     Raises:
         DecodeError: An image has vanished or changed since it was indexed.
     """
-    frames = np.concatenate([decoded_frames(manifest, progress=progress), decoded_frames(other, progress=progress)])
+    frames = np.concatenate([_frames(manifest, progress=progress), _frames(other, progress=progress)])
     digests = [record.sha256 for record in (*manifest, *other)]
     pairs = find_pairs_between(frames, digests, base=len(manifest), progress=progress)
     inside = _digests_of(other, pairs.of_kind(COPY, TWIN), base=len(manifest))
@@ -92,16 +143,18 @@ def _digests_of(other: Manifest, pairs: Pairs, *, base: int) -> set[str]:
     return {other.records[row - base].sha256 for row in pairs.b.tolist()}
 
 
-def decoded_frames(manifest: Manifest, *, progress: Progress | None = None) -> np.ndarray:
-    """Return the frame of every image, uint8, shape (n, FRAME_SIZE, FRAME_SIZE), each image decoded once and let go again."""
-    preprocessing = Preprocessing()
-    frames = np.empty((len(manifest), FRAME_SIZE, FRAME_SIZE), dtype=np.uint8)
+def _frames(manifest: Manifest, *, progress: Progress | None = None) -> np.ndarray:
+    """The frame of every image, uint8, shape (n, FRAME_SIZE, FRAME_SIZE)."""
 
-    def one(row: int) -> None:
-        frames[row] = frame(preprocessing.eight_bit(decode_record(manifest, manifest.records[row]).pixels))
+    def one(row: int) -> np.ndarray:
+        return frame(Preprocessing().eight_bit(decode_record(manifest, manifest.records[row]).pixels))
 
+    return np.stack(list(_in_threads(one, len(manifest), progress)))
+
+
+def _in_threads(one: Callable[[int], T], count: int, progress: Progress | None) -> Iterator[T]:
     with picture_warnings_off(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(one, range(len(manifest))), start=1):
-            if progress is not None and (done % 64 == 0 or done == len(manifest)):
-                progress(done, len(manifest))
-    return frames
+        for done, result in enumerate(pool.map(one, range(count)), start=1):
+            if progress is not None and (done % 64 == 0 or done == count):
+                progress(done, count)
+            yield result

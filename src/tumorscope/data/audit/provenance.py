@@ -3,7 +3,8 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 from scipy.stats import rankdata
@@ -11,12 +12,14 @@ from sklearn.cluster import HDBSCAN
 from sklearn.neighbors import KNeighborsClassifier
 
 from tumorscope.data.audit.shortcuts import MOST_IMAGES, MetaFeatures
-from tumorscope.labels import LABELS, NO_TUMOUR, label_info
-from tumorscope.manifest import Record
+from tumorscope.labels import LABELS, NO_TUMOUR, find_label, label_info
+from tumorscope.manifest import SPLIT_WORDS, Manifest, Record
 
 SECOND_SOURCE_IMAGES = 20
 SECOND_SOURCE_SHARE = 0.05
 """A source counts for a class when it gives that many of its images, or that share of them if those are fewer."""
+
+MOST_FOLDERS = 8
 
 _SMALLEST_STYLE_SHARE = 0.05
 _SMALLEST_STYLE = 10
@@ -128,6 +131,30 @@ def source_table(records: Iterable[Record]) -> SourceTable | None:
         return None
     largest_first = sorted(counts, key=lambda source: (-counts[source].total(), source))
     return SourceTable({source: {label: counts[source][label] for label in LABELS} for source in largest_first}, without)
+
+
+def with_folder_sources(manifest: Manifest) -> Manifest:
+    """Return the manifest with the collection of every image that names none taken from its folder, where folders tell any apart.
+
+    The first folder that is neither a split nor a class, below what all paths share: `cheng` of `cheng/12.jpg`. Folders that
+    hold a patient each are no collections: more than `MOST_FOLDERS` of them mean nothing.
+    """
+    if any(record.source for record in manifest):
+        return manifest
+    folders = [_telling_folders(record.path) for record in manifest]
+    shared = next((depth for depth, parts in enumerate(zip(*folders, strict=False)) if len(set(parts)) > 1), min(map(len, folders)))
+    names = [parts[shared] if len(parts) > shared else "" for parts in folders]
+    if not 2 <= len(set(names)) <= MOST_FOLDERS or "" in names:
+        return manifest
+    note = f"Sources were taken from the folders {', '.join(sorted(set(names)))}."
+    records = (replace(record, source=name) for record, name in zip(manifest, names, strict=True))
+    return manifest.with_records(records, note=note)
+
+
+def _telling_folders(path: str) -> list[str]:
+    """Folders of a path that are neither a split nor a class."""
+    parts = PurePosixPath(path).parts[:-1]
+    return [part for part in parts if part.lower() not in SPLIT_WORDS and find_label(part) is None]
 
 
 def guess_sources(features: MetaFeatures, *, seed: int) -> tuple[str, ...]:

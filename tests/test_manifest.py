@@ -90,7 +90,7 @@ def test_a_manifest_without_images_is_refused():
         ("path,label\na.png,glioma\n", "no column sha256"),
         (",".join(COLUMNS) + "\n", "without images"),
         ("path,label,sha256,fold\na.png,glioma,aa,two\n", "row 2: fold 'two'"),
-        ("path,label,sha256\na.png,glioma,aa\nb.png,tumour,bb\n", "row 3: b.png: unknown label"),
+        ("path,label,sha256\na.png,glioma,aa\nb.png,sarcoma,bb\n", "row 3: b.png: unknown label"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_path_in_one_line(tmp_path, text, message):

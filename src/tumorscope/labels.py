@@ -56,6 +56,11 @@ LABELS: tuple[str, ...] = tuple(info.name for info in _INFOS)
 TUMOUR_LABELS: tuple[str, ...] = tuple(info.name for info in _INFOS if info.is_tumour)
 NO_TUMOUR = "notumor"
 
+UNSTATED_TUMOUR = "tumour"
+"""A tumour of a type that nobody stated: not one of `LABELS`, no model answers it, and it can test a model but not train one."""
+
+_UNSTATED_ALIASES = frozenset({"tumour", "tumor", "yes", "positive"})
+
 _BY_NAME = {info.name: info for info in _INFOS}
 _BY_ALIAS = {alias: info.name for info in _INFOS for alias in info.aliases}
 
@@ -83,7 +88,7 @@ def find_label(text: str) -> str | None:
 
 
 def parse_label(text: str, *, where: str) -> str:
-    """Return the label that a class name means.
+    """Return the label that a class name means, `UNSTATED_TUMOUR` among them.
 
     Args:
         text: A folder name, a CSV cell or a class name from an archive.
@@ -93,6 +98,8 @@ def parse_label(text: str, *, where: str) -> str:
         SourceError: The name means none of the four labels.
     """
     label = find_label(text)
+    if label is None and text.strip().lower() in _UNSTATED_ALIASES:
+        return UNSTATED_TUMOUR
     if label is None:
         allowed = ", ".join(f"{info.name} (also {', '.join(sorted(info.aliases - {info.name})[:3])})" for info in _INFOS)
         raise SourceError(f"{where}: unknown class {text!r}. Known classes: {allowed}. Rename it, or leave it out.")

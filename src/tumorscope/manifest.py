@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from tumorscope.errors import ManifestError
-from tumorscope.labels import LABELS
+from tumorscope.labels import LABELS, UNSTATED_TUMOUR
 from tumorscope.storage import write_atomically
 
 SPLITS = ("train", "validation", "test")
@@ -39,7 +39,7 @@ class Record:
 
     Attributes:
         path: File, relative to the manifest's root or absolute, with `/`; `file.npz#images:7` is item 7 of an array.
-        label: One of `LABELS`.
+        label: One of `LABELS`, or `UNSTATED_TUMOUR` in sets that only test.
         sha256: Digest of the decoded pixels (`Scan.sha256`), empty until the image was decoded.
         group: Images that must stay on one side of a split (patient, else cluster of copies); empty when unknown.
         split: `train`, `validation`, `test`, or empty when not yet split.
@@ -63,8 +63,8 @@ class Record:
     def __post_init__(self) -> None:
         if not self.path:
             raise ManifestError("a manifest row has an empty path. Every row needs the path of an image.")
-        if self.label not in LABELS:
-            raise ManifestError(f"{self.path}: unknown label {self.label!r}. Allowed: {', '.join(LABELS)}.")
+        if self.label not in (*LABELS, UNSTATED_TUMOUR):
+            raise ManifestError(f"{self.path}: unknown label {self.label!r}. Allowed: {', '.join(LABELS)}; {UNSTATED_TUMOUR}.")
         if self.split and self.split not in SPLITS:
             raise ManifestError(f"{self.path}: unknown split {self.split!r}. Allowed: {', '.join(SPLITS)}, or empty.")
         if self.fold is not None and self.fold < 0:
@@ -137,6 +137,11 @@ class Manifest:
         if not any(record.split == split for record in self.records):
             raise ManifestError(f"{self.root}: no image is in the {split} split. Run `tumorscope split` first.")
         return self.where(lambda record: record.split == split)
+
+    @property
+    def unstated(self) -> int:
+        """Number of images with a tumour of unstated type."""
+        return sum(record.label == UNSTATED_TUMOUR for record in self.records)
 
     @property
     def knows_patients(self) -> bool:

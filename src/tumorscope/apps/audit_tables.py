@@ -20,7 +20,7 @@ def audit_tables(found: Audit) -> dict[str, Table]:
         "Classes against sources": None if found.sources is None else _sources(found.sources, found.sources.sentences),
         "Styles that may be sources": None if found.styles is None else _sources(found.styles, _ABOUT_STYLES),
         "What gives the class away": None if found.shortcut is None else _shortcut(found),
-        "Files": _files(class_statistics(found.manifest.records, found.facts)),
+        "Files": _files(class_statistics(found.manifest.records, found.facts)) if any(found.manifest.counts().values()) else None,
         "Left out": _broken(found) if found.manifest.broken else None,
     }
     return {title: table for title, table in tables.items() if table is not None}

@@ -64,6 +64,10 @@ SizeOption = Annotated[int | None, typer.Option(min=32, max=1024, help="Rows and
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Of split, weights, order and augmentation.")]
 DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU when there is one.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most so many images of each label and split.")]
+TestOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="External test set; may be repeated. Labels may be the four, or `tumour` for a tumour of unstated type."),
+]
 ClassesOption = Annotated[
     str | None, typer.Option(help="Order of integer labels in an NPZ, for instance notumor,glioma,meningioma,pituitary.")
 ]
@@ -89,6 +93,7 @@ def run(
     seed: SeedOption = None,
     device: DeviceOption = DeviceName.auto,
     limit: LimitOption = None,
+    test: TestOption = None,
 ) -> None:
     """Do the whole experiment: data, split, both models, evaluation, heatmaps, report."""
     from tumorscope.apps.experiment import Choices
@@ -103,6 +108,7 @@ def run(
         protocol=protocol.value,
         folds=folds,
         limit=limit,
+        tests=tuple(data_verbs.named_source(path) for path in test or ()),
         device=device.value,
     )
     reporter = _reporter()
@@ -212,13 +218,22 @@ def train(
 
 
 @app.command()
-def evaluate(run: RunArgument, device: DeviceOption = DeviceName.auto) -> None:
-    """Test the trained models of a run on its test images."""
-    from tumorscope.apps.experiment import each_model
+def evaluate(run: RunArgument, device: DeviceOption = DeviceName.auto, test: TestOption = None) -> None:
+    """Test the trained models of a run on its test images, and on external sets."""
+    from tumorscope.apps.experiment import each_model, prepare_external_of
+    from tumorscope.apps.run_folder import RunFolder
 
-    for stages, name in each_model(run, _reporter(), device.value):
+    reporter, folder = _reporter(), RunFolder.at(run)
+    names = []
+    for stages, name in each_model(run, reporter, device.value):
         stages.evaluate(name)
+        names.append(name)
     _pool_folds(run)
+    for path in test or ():
+        prepare_external_of(folder, data_verbs.named_source(path), reporter)
+    from tumorscope.apps.external import evaluate_external
+
+    evaluate_external(folder, tuple(dict.fromkeys(names)), reporter, device.value)
     _print_results(run)
 
 

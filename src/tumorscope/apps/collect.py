@@ -13,6 +13,7 @@ import torch
 from tumorscope.apps.audit_folder import AUDIT_FILE
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.experiment import fold_folders
+from tumorscope.apps.external_sets import external_results
 from tumorscope.apps.label_page import write_label_issues
 from tumorscope.apps.run_folder import LOOKUP, RunFolder
 from tumorscope.apps.stages import EXPLANATION_FILE, MAPS_FILE, METRICS_FILE, PREDICTIONS_FILE, measured, read_maps, write_json
@@ -140,6 +141,7 @@ def collect_study(folder: RunFolder, names: Sequence[str]) -> Study:
         synthetic=state.synthetic,
         folds=state.folds,
         audit=_audit_content(folder),
+        external=external_results(folder, names),
     )
 
 
@@ -152,6 +154,7 @@ def _headline(folder: RunFolder, models: Sequence[ModelResult]) -> tuple[str, ..
     manifest = folder.manifest()
     sentences += _leak_sentences(folder, manifest, models[0])
     sentences += _shortcut_sentences(folder)
+    sentences += _external_sentences(folder, models)
     if not state.synthetic and not manifest.knows_patients:
         searched = any(record.group for record in manifest)
         sentences.append(
@@ -193,6 +196,24 @@ def _shortcut_sentences(folder: RunFolder) -> list[str]:
     content = _audit_content(folder) or {}
     sources, shortcut = content.get("sources"), content.get("shortcut")
     return [*(sources["sentences"] if sources else ()), *([shortcut["sentence"]] if shortcut else ())]
+
+
+def _external_sentences(folder: RunFolder, models: Sequence[ModelResult]) -> list[str]:
+    """How many tumours of other sources every model finds, beside its own test set."""
+    sentences = []
+    for name, found in external_results(folder, [model.name for model in models]).items():
+        for model in models:
+            metrics = found.get(model.name)
+            sensitivity = None if metrics is None else metrics["tumour_sensitivity"]
+            if metrics is None or sensitivity is None:
+                continue
+            area = metrics["roc_auc"]
+            told = "" if area is None else f"; it tells tumour from none there with an area under the ROC curve of {area:.3f}"
+            sentences.append(
+                f"On the external set {name}, {model.title} finds {sensitivity:.1%} of the tumours, against "
+                f"{model.metrics['tumour_sensitivity'] or 0:.1%} in its own test set{told}."
+            )
+    return sentences
 
 
 def _audit_content(folder: RunFolder) -> dict[str, Any] | None:

@@ -3,13 +3,16 @@
 import io
 import json
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from tumorscope import DISCLAIMER, __version__
+from tumorscope.apps.external_sets import external_results
 from tumorscope.apps.run_folder import RunFolder
 from tumorscope.errors import ManifestError
 from tumorscope.labels import LABELS, label_info
@@ -87,8 +90,19 @@ def results_table(folder: RunFolder) -> str:
     table.add_row("tumours missed", *(str(r["missed_tumours"]) for r in results.values()))
     console = Console(file=io.StringIO(), width=100)
     console.print(table)
+    for external, found in external_results(folder, names).items():
+        console.print(_external_table(external, found))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text.rstrip()
+
+
+def _external_table(name: str, found: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(f"on the external set {name}", *found)
+    for key in ("tumour_sensitivity", "tumour_specificity", "roc_auc"):
+        table.add_row(key.replace("_", " "), *(_number(metrics[key]) for metrics in found.values()))
+    at = "sensitivity_at_specificity"
+    table.add_row("sensitivity at specificity 0.90", *(_number(metrics[at]["value"]) for metrics in found.values()))
+    return table
 
 
 def _number(value: float | None) -> str:

@@ -13,7 +13,8 @@ from tumorscope.data.phantom import write_phantom
 from tumorscope.data.sources import index_source
 from tumorscope.data.split import check_split, split_folds, split_manifest
 from tumorscope.errors import EvaluationError, OutputError
-from tumorscope.manifest import Manifest, Record, read_manifest
+from tumorscope.labels import LABELS
+from tumorscope.manifest import Manifest, Record, is_outline, read_manifest
 from tumorscope.storage import output_error
 from tumorscope.training.recipe import Recipe
 
@@ -35,6 +36,7 @@ class Choices:
         protocol: `published`, `leak-free` or `regroup`.
         folds: Number of folds of a cross-validation, or None.
         limit: Most images of each label and split, or None.
+        tests: External test sets.
         device: `auto`, `cpu` or `cuda`.
     """
 
@@ -46,6 +48,7 @@ class Choices:
     protocol: str = "published"
     folds: int | None = None
     limit: int | None = None
+    tests: tuple[Path, ...] = ()
     device: "Device" = "auto"
 
 
@@ -60,6 +63,10 @@ def run(choices: Choices, reporter: Reporter) -> Path:
         if part.path != folder.path:
             reporter.say(part.path.name)
         run_models(part, choices, reporter)
+    if choices.tests:
+        from tumorscope.apps.external import evaluate_external
+
+        evaluate_external(folder, choices.models, reporter, choices.device)
     from tumorscope.apps.collect import write_study_report
 
     return write_study_report(folder, reporter)
@@ -94,9 +101,50 @@ def prepare(choices: Choices, reporter: Reporter) -> RunFolder:
     manifest = audit_into(manifest, folder.audit_path, reporter, source=named, synthetic=choices.data is None).manifest
     for note in manifest.notes:
         reporter.say(f"  {note}")
+    manifest = _with_external_test(manifest, choices, reporter)
     store(folder, manifest, choices)
+    for path in choices.tests:
+        prepare_external_of(folder, path, reporter)
     folder.add_duration("index, audit and split", time.monotonic() - started)
     return folder
+
+
+def prepare_external_of(folder: RunFolder, path: Path, reporter: Reporter) -> None:
+    """Store one external test set in a run."""
+    from tumorscope.apps.external import prepare_external
+
+    prepare_external(folder, path, reporter)
+
+
+def _with_external_test(manifest: Manifest, choices: Choices, reporter: Reporter) -> Manifest:
+    """Where no test split and no folds are asked for, the external images of the four labels are the test split."""
+    if not choices.tests or choices.folds is not None or any(record.split == "test" for record in manifest):
+        return manifest
+    from tumorscope.data.audit.audit import audit_groups, outside_of
+
+    joined, notes = list(_absolute_records(manifest)), []
+    for path in choices.tests:
+        with reporter.counting(f"index {path.name}") as progress:
+            other = index_source(path, progress=progress)
+        _, rest, _ = outside_of(manifest, other)
+        usable = [] if rest is None else [record for record in _absolute_records(audit_groups(rest)) if record.label in LABELS]
+        joined += [replace(record, split="test", fold=None) for record in usable]
+        notes.append(
+            f"All of {manifest.root.name} is training and validation: the test split is the {len(usable)} of {len(other)} images "
+            f"of {path.name} that show one of the four labels and are not in training."
+        )
+    if len({record.label for record in joined if record.split == "test"}) == 0:
+        return manifest
+    return manifest.with_records(joined, note=" ".join(notes))
+
+
+def _absolute_records(manifest: Manifest) -> tuple[Record, ...]:
+    """Records with paths that do not depend on the manifest's root."""
+
+    def absolute(text: str) -> str:
+        return (manifest.root / text).absolute().as_posix() if text and not is_outline(text) else text
+
+    return tuple(replace(record, path=absolute(record.path), mask=absolute(record.mask)) for record in manifest)
 
 
 def refuse_foreign_files(folder: RunFolder) -> None:
@@ -107,7 +155,7 @@ def refuse_foreign_files(folder: RunFolder) -> None:
     """
     if not folder.path.is_dir():
         return
-    own = {folder.manifest_path.name, folder.recipe_path.name, folder.audit_path.name, "phantom"}
+    own = {folder.manifest_path.name, folder.recipe_path.name, folder.audit_path.name, "phantom", "external"}
     names = sorted(entry.name for entry in folder.path.iterdir())
     foreign = [name for name in names if name not in own and not name.startswith("fold-") and not name.endswith(".part")]
     if foreign:
@@ -187,6 +235,7 @@ def store(folder: RunFolder, manifest: Manifest, choices: Choices) -> None:
         folds=choices.folds,
         limit=choices.limit,
         synthetic=choices.data is None,
+        tests=tuple(str(path) for path in choices.tests),
     )
     if choices.folds is None:
         split = split_manifest(
@@ -225,6 +274,7 @@ def refuse_other_choices(folder: RunFolder, choices: Choices) -> None:
         "--protocol": (state.protocol, choices.protocol),
         "--folds": (state.folds, choices.folds),
         "--limit": (state.limit, choices.limit),
+        "--test": ([Path(path).resolve() for path in state.tests], [path.resolve() for path in choices.tests]),
         "--recipe, --epochs, --image-size or --seed": (folder.recipe(), choices.recipe),
     }
     differs = [name for name, (stored, wanted) in pairs.items() if stored != wanted]

@@ -27,6 +27,7 @@ class RunState:
         fold: Number of the fold that this folder tests, or None.
         limit: Most images of each label and split, or None.
         synthetic: Whether the images are the built-in phantoms.
+        tests: External test sets, as the user said them.
         notes: What was decided while reading and splitting the data, in sentences.
         durations_s: Stage to wall time in seconds.
     """
@@ -37,6 +38,7 @@ class RunState:
     fold: int | None = None
     limit: int | None = None
     synthetic: bool = False
+    tests: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     durations_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -124,7 +126,8 @@ class RunFolder:
             )
         try:
             content = json.loads(self.state_path.read_text(encoding="utf-8"))
-            values = {name: content[name] for name in RunState.__dataclass_fields__}
+            values = {name: content[name] for name in RunState.__dataclass_fields__ if name != "tests"}
+            values["tests"] = tuple(content.get("tests", ()))  # runs of before had none
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(f"{self.state_path}: not readable ({error}). Start again in another folder.") from error
         return RunState(**{**values, "notes": tuple(values["notes"])})

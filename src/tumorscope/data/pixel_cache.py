@@ -13,7 +13,7 @@ import numpy as np
 from tumorscope.data.decode import decode_record
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import ManifestError
-from tumorscope.labels import label_index
+from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, Record
 from tumorscope.scan import Scan
 from tumorscope.storage import output_error
@@ -44,8 +44,9 @@ class PixelCache:
 
     @property
     def label_index(self) -> np.ndarray:
-        """Labels as positions in `LABELS`, int64, shape (n,)."""
-        return np.array([label_index(record.label) for record in self.manifest], dtype=np.int64)
+        """Labels as positions in `LABELS`, int64, shape (n,); -1 for a tumour of unstated type."""
+        numbers = {label: number for number, label in enumerate(LABELS)}
+        return np.array([numbers.get(record.label, -1) for record in self.manifest], dtype=np.int64)
 
     def rows(self, split: str) -> np.ndarray:
         """Positions of the images of one split, int64."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tumorscope.errors import SplitError
-from tumorscope.labels import LABELS
+from tumorscope.labels import LABELS, UNSTATED_TUMOUR
 from tumorscope.manifest import SLICE_GROUP, SPLITS, Manifest, Record
 
 PROTOCOLS = ("published", "leak-free", "regroup")
@@ -34,6 +34,7 @@ def split_manifest(
     Raises:
         SplitError: A class is too small to stand in every split, or another protocol than `published` was asked for without groups.
     """
+    refuse_unstated(manifest)
     if protocol not in PROTOCOLS:
         raise SplitError(f"unknown protocol {protocol!r}. Known: {', '.join(PROTOCOLS)}.")
     if protocol != "published" and not any(record.group for record in manifest):
@@ -72,6 +73,7 @@ def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1
     Raises:
         SplitError: The `fold` column holds another number of folds, or a class is too small.
     """
+    refuse_unstated(manifest)
     plain = _without_splits(manifest, note="The given splits were ignored for the folds.")
     if folds < 2:
         raise SplitError(f"{folds} fold(s): cross-validation needs at least 2.")
@@ -99,6 +101,7 @@ def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> No
     Raises:
         SplitError: Names the groups and images.
     """
+    refuse_unstated(manifest)
     missing = [split for split in SPLITS if not _has(manifest, split)]
     if missing or any(not record.split for record in manifest):
         what = f"no {' and no '.join(missing)} images" if missing else "images without a split"
@@ -118,6 +121,19 @@ def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> No
             for group in sorted(leaks)[:3]
         )
         raise SplitError(f"{len(leaks)} group(s) stand on both sides of the split ({named}). Keep every group on one side.")
+
+
+def refuse_unstated(manifest: Manifest) -> None:
+    """Raise when an image shows a tumour of unstated type: no network has an answer for it.
+
+    Raises:
+        SplitError: Names how many.
+    """
+    if manifest.unstated:
+        raise SplitError(
+            f"{manifest.root}: {manifest.unstated} image(s) are labelled `{UNSTATED_TUMOUR}`, of no stated type. They can test a "
+            "model (--test), not train one: name their type, or leave them out."
+        )
 
 
 def _has(manifest: Manifest, split: str) -> bool:

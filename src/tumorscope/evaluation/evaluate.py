@@ -37,24 +37,44 @@ def evaluate(
         EvaluationError: The model was trained on images of the split, or the cache was preprocessed in another way.
     """
     refuse_seen_images(bundle, cache.manifest, split)
+    rows = cache.rows(split)
+    return Predictions(
+        paths=tuple(cache.manifest.records[row].path for row in rows),
+        label_index=cache.label_index[rows],
+        probabilities=probabilities_of(bundle, cache, split=split, device=device, progress=progress),
+    )
+
+
+def probabilities_of(
+    bundle: Bundle,
+    cache: PixelCache,
+    *,
+    split: str = "test",
+    device: torch.device = CPU,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Return what a model answers for the images of a split, whatever it was trained on; arguments as for `evaluate`.
+
+    Returns:
+        float64, shape (images of the split, 4), in the order of `LABELS`.
+
+    Raises:
+        EvaluationError: The cache was preprocessed in another way.
+    """
     if cache.preprocessing != bundle.preprocessing:
         raise EvaluationError(
             "the images were preprocessed in another way than the model's. Build the cache with the bundle's own."
         )
     network = bundle.network.eval().to(device).to(memory_format=torch.channels_last)
-    rows = cache.rows(split)
-    probabilities = []
+    count = len(cache.rows(split))
+    probabilities: list[np.ndarray] = []
     with torch.inference_mode():
         for images, _ in batches(cache, split, batch_size=BATCH_SIZE):
             logits = network(normalise(images.to(device).float() / 255, bundle.preprocessing))
             probabilities.append(logits.double().softmax(dim=1).cpu().numpy())
             if progress is not None:
-                progress(sum(map(len, probabilities)), len(rows))
-    return Predictions(
-        paths=tuple(cache.manifest.records[row].path for row in rows),
-        label_index=cache.label_index[rows],
-        probabilities=np.concatenate(probabilities),
-    )
+                progress(sum(map(len, probabilities)), count)
+    return np.concatenate(probabilities)
 
 
 def refuse_seen_images(bundle: Bundle, manifest: Manifest, split: str) -> None:

@@ -178,6 +178,42 @@ def further_rows(study: Study) -> tuple[Row, ...]:
     return tuple(Row(title, note, (Line("", tuple(_cell(one, keys) for one in metrics)),)) for title, note, keys in plan)
 
 
+EXTERNAL = {
+    "tumour_sensitivity": "Tumours found",
+    "tumour_specificity": "Free of tumour recognised",
+    "roc_auc": "ROC area, tumour against none",
+    "sensitivity_at_specificity": "Tumours found at specificity 0.90",
+}
+
+
+def external_rows(found: Mapping[str, Mapping[str, Any]]) -> tuple[Row, ...]:
+    """Return one row per model for a whole external set, then one per model and source."""
+    rows = []
+    for name, metrics in found.items():
+        labels = ", ".join(f"{label} {count:,}" for label, count in metrics["labels"].items())
+        rows.append(Row(external_title(name), f"all: {labels}", (Line("", _external_cells(metrics)),)))
+    for source in dict.fromkeys(source for metrics in found.values() for source in metrics["sources"]):
+        for name, metrics in found.items():
+            part = metrics["sources"][source]
+            labels = ", ".join(f"{label} {count:,}" for label, count in part["labels"].items())
+            rows.append(Row(external_title(name), f"{source}: {labels}", (Line("", _external_cells(part)),)))
+    return tuple(rows)
+
+
+def external_title(name: str) -> str:
+    """Return what people call a model, or the look-up."""
+    return MODEL_TITLES.get(name, LOOKUP_TITLE)
+
+
+def _external_cells(metrics: Mapping[str, Any]) -> tuple[Cell, ...]:
+    cells = []
+    for name in EXTERNAL:
+        value = metrics[name]["value"] if name == "sensitivity_at_specificity" else metrics[name]
+        bounds = interval(value_at(metrics, "intervals", name)) if value is not None else ""
+        cells.append(Cell(number(value), bounds, strong=name == "tumour_sensitivity"))
+    return tuple(cells)
+
+
 def paired_sentences(study: Study) -> tuple[str, ...]:
     """Return the paired comparison in sentences, none where it was not made."""
     if study.paired is None:

@@ -155,6 +155,7 @@ class Study:
         synthetic: Whether the scans are made up.
         folds: Number of folds of a cross-validation, or None.
         audit: Content of `audit.json`, or None when the data were not audited.
+        external: External set to model (or `lookup_baseline`) to the content of its external metrics.
     """
 
     title: str
@@ -176,6 +177,7 @@ class Study:
     synthetic: bool = False
     folds: int | None = None
     audit: Mapping[str, Any] | None = None
+    external: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [model.name for model in self.models]

@@ -107,6 +107,14 @@ def _styles(manifest: Manifest, features: MetaFeatures, *, seed: int) -> SourceT
     return source_table(replace(record, source=style) for record, style in zip(manifest, styles, strict=True))
 
 
+def audit_groups(manifest: Manifest, *, progress: Progress | None = None) -> Manifest:
+    """Return the manifest with groups and leak flags alone, without the files' own oddities; arguments as for `audit`."""
+    frames = _frames(manifest, progress=progress)
+    numbered = consecutive([record.path for record in manifest])
+    pairs = find_pairs(frames, [record.sha256 for record in manifest], numbered=numbered, progress=progress)
+    return grouped(manifest, pairs)
+
+
 def outside_of(
     manifest: Manifest, other: Manifest, *, progress: Progress | None = None
 ) -> tuple[tuple[Record, ...], Manifest | None, Pairs]:

@@ -123,6 +123,8 @@ def source_table(records: Iterable[Record]) -> SourceTable | None:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     without = 0
     for record in records:
+        if record.label not in LABELS:
+            continue
         if record.source:
             counts[record.source][record.label] += 1
         else:

@@ -1,0 +1,121 @@
+"""External test sets of a run: indexed, freed of what is in training, answered by every model, measured by source."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tumorscope import DISCLAIMER
+from tumorscope.apps.console import Reporter
+from tumorscope.apps.experiment import fold_folders
+from tumorscope.apps.external_sets import FOLDER, ExternalSet, external_name, external_sets, read_content, read_external
+from tumorscope.apps.run_folder import LOOKUP, RunFolder
+from tumorscope.data.audit.audit import audit_groups, outside_of
+from tumorscope.data.audit.provenance import with_folder_sources
+from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
+from tumorscope.data.sources import index_source
+from tumorscope.errors import EvaluationError
+from tumorscope.evaluation.evaluate import probabilities_of
+from tumorscope.evaluation.external import ExternalAnswers, summarise_external, write_external_predictions
+from tumorscope.evaluation.lookup import nearest
+from tumorscope.labels import LABELS
+from tumorscope.manifest import Manifest, read_manifest, write_manifest
+from tumorscope.models.bundle import load_bundle
+from tumorscope.models.device import Device, torch_device
+from tumorscope.storage import write_atomically
+
+
+def prepare_external(folder: RunFolder, path: Path, reporter: Reporter) -> ExternalSet:
+    """Index an external set, leave out what is in the run's training or validation, and store the rest; once done, read it back.
+
+    Raises:
+        SourceError: It is not a data set.
+        EvaluationError: All of it is in training, or another set of that name was prepared before.
+    """
+    place = folder.path / FOLDER / external_name(path)
+    if (place / "external.json").is_file():
+        known = read_external(place)
+        if Path(known.data).resolve() != path.resolve():
+            raise EvaluationError(f"{path}: the run has an external set of that name already, {known.data}. Rename one of them.")
+        return known
+    with reporter.counting(f"index {external_name(path)}") as progress:
+        other = index_source(path, progress=progress)
+    seen = folder.manifest()
+    if folder.state().folds is None:
+        seen = seen.where(lambda record: record.split != "test")
+    with reporter.counting(f"compare {external_name(path)} with the training images") as progress:
+        inside, rest, _ = outside_of(seen, other, progress=progress)
+    if rest is None:
+        raise EvaluationError(f"{path}: all {len(other)} images are in the training images of {folder.path}. Nothing is external.")
+    with reporter.counting(f"group {external_name(path)}") as progress:
+        rest = with_folder_sources(audit_groups(rest, progress=progress))
+    tested = rest.with_records(replace(record, split="test", fold=None) for record in rest)
+    write_manifest(tested, place / "manifest.csv")
+    near = sum("neighbour_inside" in record.flags for record in tested)
+    found = ExternalSet(external_name(path), str(path), len(other), len(inside), near, tested.notes)
+    write_atomically(place / "external.json", json.dumps({"disclaimer": DISCLAIMER, **asdict(found)}, indent=1) + "\n")
+    reporter.say(f"  {found.in_training:,} of {found.images:,} images of {found.name} are in training and were left out.")
+    return found
+
+
+def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporter, device: Device) -> None:
+    """Let every model, and the look-up, answer every external set of a run; what is answered already is kept.
+
+    In a cross-validation the answer is the mean of the probabilities of all folds' models.
+
+    Raises:
+        EvaluationError: A model is not trained.
+    """
+    for external in external_sets(folder):
+        manifest = read_manifest(folder.path / FOLDER / external.name / "manifest.csv")
+        cache = build_pixel_cache(manifest, folder.recipe().preprocessing, folder.cache_path)
+        for name in (*names, LOOKUP):
+            place = folder.model(name) / f"external_{external.name}_metrics.json"
+            stamp = _stamp(folder, name)
+            if read_content(place).get("answered_by") == stamp:
+                continue
+            with reporter.counting(f"{name} on {external.name}"):
+                probabilities = (
+                    _looked_up(folder, cache) if name == LOOKUP else _answered(folder, name, cache, torch_device(device))
+                )
+            answers = _answers(manifest, probabilities)
+            write_external_predictions(answers, folder.model(name) / f"external_{external.name}_predictions.csv")
+            content = {
+                "disclaimer": DISCLAIMER,
+                "model": name,
+                **asdict(external),
+                **summarise_external(answers, seed=folder.recipe().seed),
+                "answered_by": stamp,
+            }
+            write_atomically(place, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _answered(folder: RunFolder, name: str, cache: PixelCache, device: Any) -> np.ndarray:  # noqa: ANN401  torch stays out of here
+    bundles = [load_bundle(part.model(name)) for part in fold_folders(folder)]
+    answers: np.ndarray = np.mean([probabilities_of(bundle, cache, device=device) for bundle in bundles], axis=0)
+    return answers
+
+
+def _looked_up(folder: RunFolder, cache: PixelCache) -> np.ndarray:
+    """The label of the most similar image that a model could have learnt from, as if it were sure of it."""
+    known = build_pixel_cache(folder.manifest(), folder.recipe().preprocessing, folder.cache_path)
+    folds = folder.state().folds
+    rows = np.array([row for row, record in enumerate(known.manifest) if folds is not None or record.split != "test"])
+    index, _ = nearest(known.grids[rows], cache.grids)
+    answers: np.ndarray = np.eye(len(LABELS))[known.label_index[rows][index]]
+    return answers
+
+
+def _answers(manifest: Manifest, probabilities: np.ndarray) -> ExternalAnswers:
+    columns = ("path", "label", "source", "group")
+    paths, labels, sources, groups = (tuple(getattr(record, name) for record in manifest) for name in columns)
+    return ExternalAnswers(paths, labels, sources, groups, probabilities)
+
+
+def _stamp(folder: RunFolder, name: str) -> list[str]:
+    if name == LOOKUP:
+        return [folder.manifest().split_fingerprint]
+    return [read_content(part.model(name) / "bundle.json").get("weights_sha256", "") for part in fold_folders(folder)]

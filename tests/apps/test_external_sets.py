@@ -1,0 +1,97 @@
+"""External test sets of a run, from the command line to its files."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tumorscope.apps.cli import app
+from tumorscope.errors import EvaluationError, SplitError
+from tumorscope.manifest import read_manifest
+
+SMALL = ("--image-size", "64", "--epochs", "1", "--init", "none", "--models", "cnn")
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Six scans of another source: two tumours of unstated type, a glioma, three without a tumour."""
+    rng = np.random.default_rng(5)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    rows = [("tumour", "x"), ("yes", "x"), ("glioma", "y"), ("no", "y"), ("no", "y"), ("no", "x")]
+    for number in range(len(rows)):
+        Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(folder / f"{number}.png")
+    with (folder / "other.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "label", "source"))
+        writer.writerows((f"{number}.png", *row) for number, row in enumerate(rows))
+    return folder / "other.csv"
+
+
+def test_a_run_answers_an_external_set_beside_its_own_test_split(banded_folder, other, tmp_path):
+    out = tmp_path / "run"
+    result = invoke("run", "--data", banded_folder, "--out", out, "--test", other, *SMALL)
+    assert "on the external set other" in result.stdout
+    metrics = json.loads((out / "cnn" / "external_other_metrics.json").read_text())
+    assert metrics["labels"] == {"glioma": 1, "notumor": 3, "tumour": 2}
+    assert set(metrics["sources"]) == {"x", "y"}
+    with (out / "cnn" / "external_other_predictions.csv").open() as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ["tumour", "tumour", "glioma", "notumor", "notumor", "notumor"]
+    assert len((out / "cnn" / "predictions.csv").read_text().splitlines()) == 1 + 16
+    assert (out / "lookup_baseline" / "external_other_metrics.json").is_file()
+    assert "Another source: other" in (out / "report.html").read_text()
+
+
+def test_without_a_test_split_all_data_train_and_the_external_set_tests(banded_folder, other, tmp_path):
+    out = tmp_path / "run"
+    invoke("run", "--data", banded_folder / "Training", "--out", out, "--test", other, *SMALL)
+    split = read_manifest(out / "manifest.csv")
+    assert sum(record.split != "test" for record in split) == 40
+    assert sorted(record.label for record in split if record.split == "test") == ["glioma", "notumor", "notumor", "notumor"]
+
+
+def test_a_finished_run_can_be_tested_on_another_set_later(banded_folder, other, tmp_path):
+    out = tmp_path / "run"
+    invoke("run", "--data", banded_folder, "--out", out, *SMALL)
+    invoke("evaluate", out, "--test", other)
+    first = (out / "cnn" / "external_other_metrics.json").stat().st_mtime_ns
+    invoke("evaluate", out, "--test", other)
+    assert (out / "cnn" / "external_other_metrics.json").stat().st_mtime_ns == first
+
+
+def test_folds_answer_an_external_set_together(banded_folder, other, tmp_path):
+    out = tmp_path / "run"
+    invoke("run", "--data", banded_folder, "--out", out, "--folds", "2", "--test", other, *SMALL)
+    metrics = json.loads((out / "cnn" / "external_other_metrics.json").read_text())
+    assert len(metrics["answered_by"]) == 2
+    assert metrics["n"] == 6
+
+
+def test_images_that_are_in_training_are_left_out_and_counted(banded_folder, other, tmp_path):
+    shutil.copy(banded_folder / "Training" / "glioma" / "0.png", other.parent / "3.png")
+    out = tmp_path / "run"
+    result = invoke("run", "--data", banded_folder, "--out", out, "--test", other, *SMALL)
+    assert "1 of 6 images of other are in training and were left out" in result.stderr
+    metrics = json.loads((out / "cnn" / "external_other_metrics.json").read_text())
+    assert (metrics["n"], metrics["in_training"]) == (5, 1)
+
+
+def test_nothing_external_is_refused(banded_folder, tmp_path):
+    with pytest.raises(EvaluationError, match="Nothing is external"):
+        invoke("run", "--data", banded_folder, "--out", tmp_path / "run", "--test", banded_folder / "Training", *SMALL)
+
+
+def test_tumours_of_unstated_type_cannot_train(other, tmp_path):
+    with pytest.raises(SplitError, match=r"2 image\(s\) are labelled `tumour`.*--test"):
+        invoke("run", "--data", other, "--out", tmp_path / "run", *SMALL)

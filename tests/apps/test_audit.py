@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from tumorscope.apps.cli import app
+from tumorscope.data.phantom import write_phantom
 from tumorscope.errors import SourceError
 from tumorscope.manifest import TWIN_IN_TRAIN, read_manifest
 
@@ -96,3 +97,21 @@ def test_when_everything_is_inside_no_manifest_of_the_rest_is_written(leaky_fold
 def test_auditing_nothing_is_refused(tmp_path):
     with pytest.raises(SourceError, match="no such file"):
         invoke("audit", tmp_path / "nothing", "-o", tmp_path / "audit")
+
+
+def test_a_confounded_set_is_found_out(tmp_path):
+    write_phantom(tmp_path / "set", patients_per_label=10, slices_per_patient=2, image_size=96, scanners="confounded")
+    result = invoke("audit", tmp_path / "set" / "manifest.csv", "-o", tmp_path / "audit")
+    assert "Every no tumour image comes from phantom-other-scanner, which holds nothing else" in result.stderr
+    content = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert content["sources"]["tumour_share_told"] == 1.0
+    assert content["shortcut"]["recall"]["notumor"] > 0.9
+    assert "What gives the class away" in (tmp_path / "audit" / "audit.html").read_text()
+
+
+def test_an_ordinary_built_in_set_gives_no_source_away(tmp_path):
+    write_phantom(tmp_path / "set", patients_per_label=10, slices_per_patient=2, image_size=96)
+    result = invoke("audit", tmp_path / "set" / "manifest.csv", "-o", tmp_path / "audit")
+    assert "a model can score by recognising the source" not in result.stderr
+    content = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert content["shortcut"]["recall"]["notumor"] < 0.75

@@ -10,7 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tumorscope.apps.cli import app
-from tumorscope.errors import EvaluationError, SplitError
+from tumorscope.data.phantom import write_phantom
+from tumorscope.errors import EvaluationError, SplitError, UsageError
 from tumorscope.manifest import read_manifest
 
 SMALL = ("--image-size", "64", "--epochs", "1", "--init", "none", "--models", "cnn")
@@ -85,6 +86,23 @@ def test_images_that_are_in_training_are_left_out_and_counted(banded_folder, oth
     assert "1 of 6 images of other are in training and were left out" in result.stderr
     metrics = json.loads((out / "cnn" / "external_other_metrics.json").read_text())
     assert (metrics["n"], metrics["in_training"]) == (5, 1)
+
+
+def test_a_confounded_built_in_set_is_tested_on_one_with_scanners_swapped(tmp_path, monkeypatch):
+    def small(folder, **arguments):
+        return write_phantom(folder, **(arguments | {"patients_per_label": 4, "slices_per_patient": 2, "image_size": 64}))
+
+    monkeypatch.setattr("tumorscope.apps.experiment.write_phantom", small)
+    out = tmp_path / "run"
+    invoke("run", "--confounded", "--out", out, "--image-size", "64", "--epochs", "1", "--models", "cnn")
+    metrics = json.loads((out / "cnn" / "external_phantom-swapped_metrics.json").read_text())
+    assert set(metrics["sources"]) == {"phantom", "phantom-other-scanner"}
+    assert "Every no tumour image comes from phantom-other-scanner" in (out / "report.html").read_text()
+
+
+def test_confounded_is_about_the_built_in_set_only(banded_folder, tmp_path):
+    with pytest.raises(UsageError, match="--confounded"):
+        invoke("run", "--data", banded_folder, "--confounded", "--out", tmp_path / "run")
 
 
 def test_nothing_external_is_refused(banded_folder, tmp_path):

@@ -25,6 +25,7 @@ from tumorscope.data.phantom import (
 from tumorscope.data.phantom.atlas import ellipsoid_distance, load_atlas, smooth_minimum
 from tumorscope.data.phantom.head import draw_head
 from tumorscope.data.phantom.lesions import SELLA_MM, Lesion, draw_lesion
+from tumorscope.data.phantom.other_scanner import by_other_scanner
 from tumorscope.data.phantom.scanner import Scanner, draw_scanner
 from tumorscope.errors import DataError, OutputError
 from tumorscope.labels import LABELS, NO_TUMOUR, TUMOUR_LABELS
@@ -244,6 +245,31 @@ def test_the_set_is_counted_named_and_labelled_synthetic(written):
         folder = {"train": "Training", "test": "Testing"}[record.split]
         assert record.path.startswith(f"{folder}/{record.label}/")
         assert not Path(record.path).is_absolute()
+
+
+def test_confounded_scanners_give_away_the_class_and_swapped_ones_mislead(tmp_path):
+    small = {"patients_per_label": 2, "slices_per_patient": 1, "image_size": 64}
+    plain, confounded, swapped = (
+        write_phantom(tmp_path / scanners, scanners=scanners, **small) for scanners in ("one", "confounded", "swapped")
+    )
+    other = [record.label for record in confounded if record.source == "phantom-other-scanner"]
+    assert other == ["notumor"] * 2
+    assert sorted({record.label for record in swapped if record.source == "phantom-other-scanner"}) == sorted(TUMOUR_LABELS)
+    same = [a.sha256 == b.sha256 for a, b in zip(plain, confounded, strict=True)]
+    assert same == [record.label != "notumor" for record in plain]
+
+
+def test_the_mask_moves_with_the_other_scanners_frame(tmp_path):
+    drawn = phantom_patient("meningioma", seed=3, slices=1)[0]
+    seen = by_other_scanner(drawn)
+    assert seen.mask.sum() == pytest.approx(drawn.mask.sum() * 1.2**2, rel=0.1)
+    rows, columns = np.nonzero(drawn.mask)
+    middle = (len(drawn.pixels) - 1) / 2
+    np.testing.assert_allclose(
+        [index.mean() - middle for index in np.nonzero(seen.mask)],
+        [1.2 * (rows.mean() - middle), 1.2 * (columns.mean() - middle)],
+        atol=1,
+    )
 
 
 def test_patients_do_not_straddle_splits_or_labels(written):

@@ -94,11 +94,20 @@ def run(
     device: DeviceOption = DeviceName.auto,
     limit: LimitOption = None,
     test: TestOption = None,
+    confounded: Annotated[
+        bool,
+        typer.Option(
+            "--confounded",
+            help="Draw the built-in set so that the class gives away the scanner, and test on one with scanners swapped.",
+        ),
+    ] = False,
 ) -> None:
     """Do the whole experiment: data, split, both models, evaluation, heatmaps, report."""
     from tumorscope.apps.experiment import Choices
     from tumorscope.apps.experiment import run as run_experiment
 
+    if confounded and data is not None:
+        raise UsageError("--confounded is about the built-in set. Leave out --data, or leave out --confounded.")
     choices = Choices(
         data=None if data is None else data_verbs.named_source(data),
         out=out,
@@ -109,6 +118,7 @@ def run(
         folds=folds,
         limit=limit,
         tests=tuple(data_verbs.named_source(path) for path in test or ()),
+        confounded=confounded,
         device=device.value,
     )
     reporter = _reporter()

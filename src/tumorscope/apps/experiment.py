@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tumorscope.apps.audit_folder import audit_into
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.run_folder import RunFolder, RunState
-from tumorscope.data.phantom import write_phantom
+from tumorscope.data.phantom import Scanners, write_phantom
 from tumorscope.data.sources import index_source
 from tumorscope.data.split import check_split, split_folds, split_manifest
 from tumorscope.errors import EvaluationError, OutputError
@@ -37,6 +37,8 @@ class Choices:
         folds: Number of folds of a cross-validation, or None.
         limit: Most images of each label and split, or None.
         tests: External test sets.
+        confounded: Whether the built-in set is drawn so that the class gives away the scanner; a set with scanners swapped is then
+            one of the tests.
         device: `auto`, `cpu` or `cuda`.
     """
 
@@ -49,6 +51,7 @@ class Choices:
     folds: int | None = None
     limit: int | None = None
     tests: tuple[Path, ...] = ()
+    confounded: bool = False
     device: "Device" = "auto"
 
 
@@ -58,6 +61,8 @@ def run(choices: Choices, reporter: Reporter) -> Path:
     Raises:
         TumorscopeError: Something of the user's stands in the way; what was finished is kept.
     """
+    if choices.confounded:
+        choices = replace(choices, tests=(*choices.tests, _swapped(choices)))
     folder = prepare(choices, reporter)
     for part in fold_folders(folder):
         if part.path != folder.path:
@@ -155,7 +160,7 @@ def refuse_foreign_files(folder: RunFolder) -> None:
     """
     if not folder.path.is_dir():
         return
-    own = {folder.manifest_path.name, folder.recipe_path.name, folder.audit_path.name, "phantom", "external"}
+    own = {folder.manifest_path.name, folder.recipe_path.name, folder.audit_path.name, "phantom", "phantom-swapped", "external"}
     names = sorted(entry.name for entry in folder.path.iterdir())
     foreign = [name for name in names if name not in own and not name.startswith("fold-") and not name.endswith(".part")]
     if foreign:
@@ -206,9 +211,18 @@ def read_source(choices: Choices, reporter: Reporter) -> Manifest:
             return index_source(choices.data, progress=progress)
     with reporter.counting("draw the built-in set") as progress:
         try:
-            return write_phantom(choices.out / "phantom", seed=choices.recipe.seed, progress=progress)
+            scanners: Scanners = "confounded" if choices.confounded else "one"
+            return write_phantom(choices.out / "phantom", seed=choices.recipe.seed, scanners=scanners, progress=progress)
         except OSError as error:
             raise output_error(choices.out, error) from error
+
+
+def _swapped(choices: Choices) -> Path:
+    """Where the built-in set with swapped scanners lies, other patients than those of training; drawn when it is not there yet."""
+    if not RunFolder.at(choices.out).is_prepared:
+        refuse_foreign_files(RunFolder.at(choices.out))
+    place = choices.out / "phantom-swapped"
+    return write_phantom(place, patients_per_label=12, seed=choices.recipe.seed + 1, scanners="swapped").root / "manifest.csv"
 
 
 def limited(manifest: Manifest, limit: int | None) -> Manifest:

@@ -35,8 +35,12 @@ class ExternalSet:
 
 
 def external_name(path: Path) -> str:
-    """Return what the files of an external set are called: its file or folder name, letters, digits, `-` and `_` only."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "set"
+    """Return what the files of an external set are called: its file or folder name, letters, digits, `-` and `_` only.
+
+    A file called `manifest.csv` takes the name of its folder.
+    """
+    named = path.resolve().parent.name if path.stem == "manifest" else path.stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", named).strip("-") or "set"
 
 
 def external_sets(folder: RunFolder) -> tuple[ExternalSet, ...]:

@@ -99,7 +99,7 @@ class SourceTable:
                 f"{self.majority_share:.1%}."
             )
         single = [label_info(label).display_name for label in self.without_second_source]
-        if single:
+        if single and len(self.counts) > 1:
             found.append(
                 f"Without a second source: {', '.join(single)}. There, having learned the class looks like knowing the source."
             )

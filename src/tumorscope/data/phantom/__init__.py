@@ -5,6 +5,6 @@ Nothing here shows a person. Every picture and every manifest says so with `SYNT
 
 from tumorscope.data.phantom.patient import MIN_TUMOUR_MM2, PhantomSlice, phantom_patient
 from tumorscope.data.phantom.scanner import PLANES
-from tumorscope.data.phantom.writing import SYNTHETIC_NOTICE, write_phantom
+from tumorscope.data.phantom.writing import SYNTHETIC_NOTICE, Scanners, write_phantom
 
-__all__ = ["MIN_TUMOUR_MM2", "PLANES", "SYNTHETIC_NOTICE", "PhantomSlice", "phantom_patient", "write_phantom"]
+__all__ = ["MIN_TUMOUR_MM2", "PLANES", "SYNTHETIC_NOTICE", "PhantomSlice", "Scanners", "phantom_patient", "write_phantom"]

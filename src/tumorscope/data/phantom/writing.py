@@ -7,15 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tumorscope.data.phantom.atlas import load_atlas
+from tumorscope.data.phantom.other_scanner import by_other_scanner
 from tumorscope.data.phantom.patient import check_arguments, phantom_patient
 from tumorscope.errors import DataError, OutputError
-from tumorscope.labels import LABELS
+from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.manifest import Manifest, Record, read_manifest, write_manifest
 from tumorscope.scan import Scan
 from tumorscope.storage import write_atomically
@@ -24,6 +26,9 @@ SYNTHETIC_NOTICE = "Synthetic: Tumorscope phantom, not a patient. A program drew
 SOURCE = "phantom"
 PHANTOM_VERSION = 1
 """Goes up whenever the same arguments would give other pixels."""
+
+OTHER_SOURCE = "phantom-other-scanner"
+Scanners = Literal["one", "confounded", "swapped"]
 
 _TEST_SHARE = 0.2
 _ARGUMENTS_FILE = "phantom.json"
@@ -38,6 +43,13 @@ class _Order:
     slices_per_patient: int
     image_size: int
     seed: int
+    scanners: Scanners = "one"
+
+    def source(self, label: str) -> str:
+        """Which of the two scanners draws a label; with one scanner, the set's own name."""
+        if self.scanners == "one":
+            return SOURCE
+        return OTHER_SOURCE if (label == NO_TUMOUR) == (self.scanners == "confounded") else SOURCE
 
     def is_test(self, number: int) -> bool:
         """Whether a patient is in the test split: every fifth, so that planes and places are spread over both."""
@@ -52,6 +64,7 @@ def write_phantom(
     slices_per_patient: int = 5,
     image_size: int = 224,
     seed: int = 0,
+    scanners: Scanners = "one",
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Write the synthetic set as PNG files and a manifest, or return it at once where it already stands complete.
@@ -65,6 +78,8 @@ def write_phantom(
         slices_per_patient: At least 1.
         image_size: Rows and columns, 64 to 1024 pixels.
         seed: The same arguments give the same pixels.
+        scanners: `one` for all; `confounded` draws scans without a tumour by another scanner than all others, so that the class
+            gives away its source; `swapped` the other way round, which shows what a model learned from `confounded` really knows.
         progress: Called with the patients done and the patients in all.
 
     Returns:
@@ -77,7 +92,7 @@ def write_phantom(
     if patients_per_label < 2:
         raise DataError(f"phantom: {patients_per_label} patients per label. At least 2: one to train on and one to test on.")
     check_arguments(LABELS[0], seed=seed, number=0, slices=slices_per_patient, image_size=image_size)
-    order = _Order(patients_per_label, slices_per_patient, image_size, seed)
+    order = _Order(patients_per_label, slices_per_patient, image_size, seed, scanners)
     try:
         _claim(folder, order)
         if not _is_complete(folder):
@@ -91,7 +106,8 @@ def write_phantom(
 def _claim(folder: Path, order: _Order) -> None:
     """Leave the arguments in the folder, or refuse when something else is there."""
     path = folder / _ARGUMENTS_FILE
-    wanted = json.dumps({"notice": SYNTHETIC_NOTICE, "version": PHANTOM_VERSION, **asdict(order)}, indent=1)
+    arguments = {key: value for key, value in asdict(order).items() if (key, value) != ("scanners", "one")}
+    wanted = json.dumps({"notice": SYNTHETIC_NOTICE, "version": PHANTOM_VERSION, **arguments}, indent=1)
     if path.exists():
         if path.read_text(encoding="utf-8") != wanted:
             raise OutputError(
@@ -134,14 +150,16 @@ def _write_patient(folder: Path, order: _Order, label: str, number: int) -> list
     slices = phantom_patient(label, seed=order.seed, number=number, slices=order.slices_per_patient, image_size=order.image_size)
     split = "test" if order.is_test(number) else "train"
     records = []
-    for index, drawn in enumerate(slices):
+    source = order.source(label)
+    for index, plain in enumerate(slices):
+        drawn = by_other_scanner(plain) if source == OTHER_SOURCE else plain
         name = f"{drawn.group}-{index}.png"
         path, mask = f"{_FOLDERS[split]}/{label}/{name}", f"{_MASK_FOLDER}/{name}" if drawn.mask.any() else ""
         write_atomically(folder / path, _png(drawn.pixels), sync=False)
         if mask:
             write_atomically(folder / mask, _png(np.where(drawn.mask, 255, 0).astype(np.uint8)), sync=False)
         sha256 = Scan(pixels=drawn.pixels, origin=path).sha256
-        records.append(Record(path=path, label=label, sha256=sha256, group=drawn.group, split=split, source=SOURCE, mask=mask))
+        records.append(Record(path=path, label=label, sha256=sha256, group=drawn.group, split=split, source=source, mask=mask))
     return records
 
 

@@ -234,3 +234,19 @@ def test_the_published_test_split_is_recognised_by_its_counts():
     assert recognise(Manifest(Path("nowhere"), tuple(records))) == "nickparvar"
     assert recognise(Manifest(Path("nowhere"), tuple(records[1:]))) is None
     assert recognise(Manifest(Path("nowhere"), tuple(replace(record, split="train") for record in records))) is None
+
+
+def test_patients_are_taken_from_bids_names(tmp_path):
+    names = ("sub-01/slice1.png", "sub-01/slice2.png", "sub-02_T1w.png", "nosub-03.png")
+    for number, name in enumerate(names):
+        path = tmp_path / "glioma" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), number, dtype=np.uint8)).save(path)
+    manifest = index_source(tmp_path)
+    assert {record.path: record.group for record in manifest} == {
+        "glioma/nosub-03.png": "",
+        "glioma/sub-01/slice1.png": "sub-01",
+        "glioma/sub-01/slice2.png": "sub-01",
+        "glioma/sub-02_T1w.png": "sub-02",
+    }
+    assert "Patients were taken from BIDS names: 2 subjects." in manifest.notes

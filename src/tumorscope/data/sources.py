@@ -1,6 +1,7 @@
 """A folder, NPZ or MATLAB files or a CSV to a Manifest: every layout that people keep such scans in."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ LAYOUTS = (
     "a folder of class folders, a folder with Training and Testing, NPZ files, Cheng's MATLAB files, or a CSV with the columns "
     "path and label"
 )
+# Of the Brain Imaging Data Structure: letters and digits after `sub-`, at the beginning of a name.
+_SUBJECT = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)")
 _IGNORED = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 _TEST_COUNTS = {"nickparvar": {"glioma": 300, "meningioma": 306, "notumor": 405, "pituitary": 300}}
 
@@ -45,7 +48,18 @@ def index_source(path: Path, *, class_order: tuple[str, ...] | None = None, prog
     manifest = _read(path.resolve(), class_order)
     if class_order is not None and not any(split_item(record.path)[1] for record in manifest):
         raise SourceError(f"{path}: --classes says what integers in NPZ files stand for; these labels are names. Leave it out.")
-    return _decoded(manifest, progress)
+    return _decoded(_with_subjects(manifest), progress)
+
+
+def _with_subjects(manifest: Manifest) -> Manifest:
+    """Take patients from BIDS names, `sub-LABEL` in a folder or file name, for images that have no group."""
+    subjects = [_SUBJECT.search(record.path) for record in manifest]
+    records = [
+        replace(record, group=found[1]) if found and not record.group else record
+        for record, found in zip(manifest, subjects, strict=True)
+    ]
+    taken = {record.group for record, found in zip(records, subjects, strict=True) if found}
+    return manifest.with_records(records, note=f"Patients were taken from BIDS names: {len(taken)} subjects." if taken else None)
 
 
 def recognise(manifest: Manifest) -> str | None:

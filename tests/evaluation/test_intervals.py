@@ -4,23 +4,20 @@ import time
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import precision_recall_fscore_support
 
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.intervals import (
     bootstrap_intervals,
     confusion_scores,
     confusion_tables,
-    edge_interval,
     group_numbers,
-    percentile_interval,
     resample_tables,
-    resample_weights,
-    weighted_area,
 )
 from tumorscope.evaluation.metrics import summarise
 from tumorscope.labels import LABELS
 from tumorscope.predictions import Predictions
+from tumorscope.resampling import resample_weights
 
 SHARES = ("precision", "recall", "f1")
 
@@ -186,13 +183,6 @@ def test_images_called_by_a_label_that_no_image_has_keep_precision_and_bounds_in
     assert set(intervals["per_class"]["pituitary"].values()) == {None}
 
 
-@pytest.mark.parametrize("trials", [1, 7, 300])
-@pytest.mark.parametrize("share", [0, 1])
-def test_exact_bounds_are_those_of_scipy(trials, share):
-    expected = binomtest(share * trials, trials).proportion_ci(0.9, method="exact")
-    assert edge_interval(share, trials, level=0.9) == pytest.approx(list(expected))
-
-
 def test_vectorised_scores_equal_scikit_learn_on_random_confusion_matrices():
     rng = np.random.default_rng(6)
     counts = rng.integers(0, 6, size=(40, 4, 4)).astype(float)
@@ -228,30 +218,6 @@ def test_an_average_is_undefined_in_a_resample_that_lost_one_of_its_labels():
     assert np.isnan(macro[1])
 
 
-def test_the_weighted_area_of_repeated_images_equals_scikit_learn_with_ties():
-    rng = np.random.default_rng(8)
-    truth, score = rng.random(80) < 0.4, rng.integers(0, 12, size=80) / 11
-    weights = rng.integers(0, 4, size=(25, 80)).astype(float)
-    areas = weighted_area(truth, score, weights=weights)
-    expected = [roc_auc_score(truth, score, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(areas, expected)
-
-
-def test_the_weighted_area_is_undefined_without_both_kinds():
-    areas = weighted_area(np.array([True, False]), np.array([0.2, 0.1]), weights=np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]]))
-    assert areas[0] == 1
-    assert np.isnan(areas[1:]).all()
-
-
-def test_draws_do_not_depend_on_how_they_are_cut_into_blocks():
-    whole = np.concatenate(list(resample_weights(37, resamples=50, seed=4)))
-    cut = list(resample_weights(37, resamples=50, seed=4, width=300_000))
-    assert [len(block) for block in cut] == [3] * 16 + [2]
-    np.testing.assert_array_equal(np.concatenate(cut), whole)
-    assert (whole.sum(axis=1) == 37).all()
-    assert whole.mean(axis=0) == pytest.approx(np.ones(37), abs=0.6)
-
-
 def test_resampled_tables_add_up_drawn_groups():
     tables = np.diag([1.0, 10.0, 100.0])[:, None]
     resampled = resample_tables(tables, resamples=40, seed=0)
@@ -272,13 +238,6 @@ def test_an_image_without_a_group_is_its_own_even_if_a_group_bears_its_name():
     numbers = group_numbers(predictions, ["b", "", "b", ""])
     assert numbers[0] == numbers[2]
     assert len(set(numbers.tolist())) == 3
-
-
-def test_a_percentile_interval_leaves_out_what_is_undefined():
-    values = np.concatenate([np.arange(101.0), [np.nan] * 50])
-    assert percentile_interval(values, level=0.9) == pytest.approx([5, 95])
-    assert percentile_interval(np.full(5, np.nan), level=0.9) is None
-    assert percentile_interval(np.full(5, 0.3), level=0.9) is None
 
 
 @pytest.mark.parametrize(

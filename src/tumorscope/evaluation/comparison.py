@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 
 from tumorscope.errors import EvaluationError
-from tumorscope.evaluation.intervals import (
-    LEVEL,
-    RESAMPLES,
-    confusion_scores,
-    confusion_tables,
-    group_numbers,
-    percentile_interval,
-    refuse_settings,
-    resample_tables,
-)
+from tumorscope.evaluation.intervals import confusion_scores, confusion_tables, group_numbers, resample_tables
 from tumorscope.evaluation.metrics import AVERAGED, refuse_empty
 from tumorscope.predictions import Predictions
+from tumorscope.resampling import LEVEL, RESAMPLES, percentile_interval, refuse_settings
 from tumorscope.storage import write_atomically
 
 LOOKUP = "lookup_baseline"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tumorscope.errors import EvaluationError
-from tumorscope.evaluation.intervals import edge_interval
 from tumorscope.labels import LABELS, NO_TUMOUR, UNSTATED_TUMOUR
 from tumorscope.predictions import COLUMNS
+from tumorscope.resampling import edge_interval
 from tumorscope.storage import write_atomically
 
 SPECIFICITY = 0.90

@@ -1,6 +1,6 @@
 """How far the numbers of one test set can be trusted: bootstrap intervals by group."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,17 @@ from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.metrics import AVERAGED, TUMOUR, binary_questions, refuse_empty
 from tumorscope.labels import LABELS, NO_TUMOUR, label_index
 from tumorscope.predictions import Predictions
+from tumorscope.resampling import (
+    LEVEL,
+    RESAMPLES,
+    divide,
+    edge_interval,
+    percentile_interval,
+    refuse_settings,
+    resample_weights,
+    weighted_area,
+)
 
-RESAMPLES = 2000
-LEVEL = 0.95
 METHOD = (
     "Percentile bootstrap over groups of images that belong together (an image without a group is its own); shares of exactly 0 or "
     "1 take the Clopper-Pearson bounds with the number of groups as the number of trials, and F1 and averages of exactly 0 or 1 "
@@ -20,8 +28,6 @@ METHOD = (
 
 Scores = dict[tuple[str, ...], np.ndarray]
 """Where a number stands in the result of `summarise`, to its values over confusion matrices, float64, shape (b,)."""
-
-_CELLS_AT_ONCE = 1_000_000
 
 
 def bootstrap_intervals(
@@ -73,14 +79,6 @@ def bootstrap_intervals(
     }
 
 
-def refuse_settings(*, resamples: int, level: float) -> None:
-    """Raise EvaluationError when a bootstrap with these settings would mean nothing."""
-    if resamples < 100:
-        raise EvaluationError(f"resamples {resamples}: an interval needs at least 100; {RESAMPLES} is usual.")
-    if not 0 < level < 1:
-        raise EvaluationError(f"level {level}: allowed is a share between 0 and 1, such as {LEVEL}.")
-
-
 def group_numbers(predictions: Predictions, groups: Sequence[str] | None) -> np.ndarray:
     """Return the group of every row as a number from 0, int64, shape (n,).
 
@@ -102,26 +100,6 @@ def confusion_tables(predictions: Predictions, numbers: np.ndarray) -> np.ndarra
     tables = np.zeros((int(numbers.max()) + 1, len(LABELS), len(LABELS)))
     np.add.at(tables, (numbers, predictions.label_index, predictions.predicted_index), 1)
     return tables
-
-
-def resample_weights(group_count: int, *, resamples: int, seed: int, width: int = 0) -> Iterator[np.ndarray]:
-    """Yield how often each group is drawn, in blocks of resamples that keep memory small.
-
-    Args:
-        group_count: Groups to draw from, and draws per resample.
-        resamples: Rows over all blocks.
-        seed: The same seed yields the same rows, however they are cut into blocks.
-        width: Images per resample that the caller expands a row to, where more than groups.
-
-    Yields:
-        float64 whole numbers, shape (block, group_count); every row sums to `group_count`.
-    """
-    rng = np.random.default_rng(seed)
-    block = max(1, _CELLS_AT_ONCE // max(group_count, width))
-    for start in range(0, resamples, block):
-        rows = min(block, resamples - start)
-        draws = rng.integers(group_count, size=(rows, group_count)) + np.arange(rows)[:, None] * group_count
-        yield np.bincount(draws.ravel(), minlength=rows * group_count).reshape(rows, group_count).astype(np.float64)
 
 
 def resample_tables(tables: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
@@ -155,9 +133,9 @@ def confusion_scores(counts: np.ndarray) -> Scores:
     hits = np.diagonal(counts, axis1=1, axis2=2)
     present = support > 0
     per_class = {
-        "precision": np.where(present, _divide(hits, called, otherwise=0.0), np.nan),
-        "recall": _divide(hits, support, otherwise=np.nan),
-        "f1": np.where(present, _divide(2 * hits, support + called, otherwise=0.0), np.nan),
+        "precision": np.where(present, divide(hits, called, otherwise=0.0), np.nan),
+        "recall": divide(hits, support, otherwise=np.nan),
+        "f1": np.where(present, divide(2 * hits, support + called, otherwise=0.0), np.nan),
     }
     labels = present.any(axis=0)
     total = support.sum(axis=1)
@@ -167,21 +145,6 @@ def confusion_scores(counts: np.ndarray) -> Scores:
         scores["weighted", name] = np.where(present, values * support, 0).sum(axis=1) / total
         scores.update({("per_class", label, name): values[:, i] for i, label in enumerate(LABELS)})
     return {**scores, **_tumour_scores(counts)}
-
-
-def percentile_interval(values: np.ndarray, *, level: float) -> list[float] | None:
-    """Return the middle `level` of resampled values, NaN left out, or None when all of them are equal or undefined."""
-    defined = values[~np.isnan(values)]
-    if not len(defined) or np.ptp(defined) < 1e-12:
-        return None
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return [float(low), float(high)]
-
-
-def edge_interval(share: float, trials: int, *, level: float) -> list[float]:
-    """Return the Clopper-Pearson interval of a share of exactly 0 or 1; without trials it is [0, 1]."""
-    bound = ((1 - level) / 2) ** (1 / trials) if trials else 0.0
-    return [bound, 1.0] if share == 1 else [0.0, 1 - bound]
 
 
 def _share_intervals(tables: np.ndarray, *, resamples: int, seed: int, level: float) -> dict[tuple[str, ...], list[float] | None]:
@@ -196,14 +159,9 @@ def _tumour_scores(counts: np.ndarray) -> Scores:
     with_tumour = counts.sum(axis=(1, 2)) - without
     missed = counts[:, :, none].sum(axis=1) - counts[:, none, none]
     return {
-        ("tumour_sensitivity",): _divide(with_tumour - missed, with_tumour, otherwise=np.nan),
-        ("tumour_specificity",): _divide(counts[:, none, none], without, otherwise=np.nan),
+        ("tumour_sensitivity",): divide(with_tumour - missed, with_tumour, otherwise=np.nan),
+        ("tumour_specificity",): divide(counts[:, none, none], without, otherwise=np.nan),
     }
-
-
-def _divide(above: np.ndarray, below: np.ndarray, *, otherwise: float) -> np.ndarray:
-    result: np.ndarray = np.divide(above, below, out=np.full(below.shape, otherwise), where=below > 0)
-    return result
 
 
 def _edge_intervals(tables: np.ndarray, *, level: float) -> dict[tuple[str, ...], list[float]]:
@@ -253,28 +211,6 @@ def _resampled_areas(predictions: Predictions, numbers: np.ndarray, *, resamples
     areas = {name: np.concatenate(values) for name, values in blocks.items()}
     labels = [areas[name] for name, (truth, _) in questions.items() if name != TUMOUR and truth.any()]
     return {**areas, "macro": np.mean(labels, axis=0)}
-
-
-def weighted_area(truth: np.ndarray, score: np.ndarray, *, weights: np.ndarray) -> np.ndarray:
-    """Return the area under the ROC curve of many weightings of the same images at once.
-
-    It is the chance that an image with a yes scores above one with a no; equal scores count one half.
-
-    Args:
-        truth: bool, shape (n,).
-        score: A higher score says yes, float64, shape (n,).
-        weights: How often each image counts, float64, shape (b, n).
-
-    Returns:
-        0 to 1, float64, shape (b,); NaN where only one kind of image has weight.
-    """
-    order = np.argsort(score, kind="stable")
-    firsts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
-    ordered = weights[:, order]
-    yes = np.add.reduceat(ordered * truth[order], firsts, axis=1)
-    no = np.add.reduceat(ordered, firsts, axis=1) - yes
-    below = np.cumsum(no, axis=1) - no / 2
-    return _divide((yes * below).sum(axis=1), yes.sum(axis=1) * no.sum(axis=1), otherwise=np.nan)
 
 
 def _nested(flat: Mapping[tuple[str, ...], list[float] | None]) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from tumorscope.data.decode import decode_record, read_mask
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.explanation.attention import compare_groups, measure
-from tumorscope.explanation.grad_cam import grad_cam
 from tumorscope.explanation.placement import place
 from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.manifest import Manifest, Record
 from tumorscope.models.bundle import Bundle
+from tumorscope.models.grad_cam import grad_cam
 from tumorscope.models.network import CellGrid
 from tumorscope.predictions import Predictions
 

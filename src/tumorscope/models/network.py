@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -12,6 +13,7 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from tumorscope.errors import BundleError, UsageError
 from tumorscope.labels import LABELS
+from tumorscope.models.grad_cam import grad_cam
 
 IMAGENET_URL: str = MobileNet_V2_Weights.IMAGENET1K_V1.url
 
@@ -27,6 +29,20 @@ class CellGrid:
 
     stride: float
     start: float
+
+
+class Answer(NamedTuple):
+    """What a network says of a batch, and where it looked.
+
+    Attributes:
+        logits: float32, shape (batch, 4).
+        maps: Raw Grad-CAM of every label at the last feature map, float32, shape (batch, 4, rows, columns), at least 0.
+        features: What the head saw: the feature map's mean over its cells, float32, shape (batch, channels).
+    """
+
+    logits: Tensor
+    maps: Tensor
+    features: Tensor
 
 
 class Classifier(nn.Module):
@@ -52,6 +68,16 @@ class Classifier(nn.Module):
         """Return logits, shape (batch, 4), for a feature map of shape (batch, channels, rows, columns)."""
         logits: Tensor = self.head(feature_map.mean(dim=(2, 3)))
         return logits
+
+    def answer(self, images: Tensor) -> Answer:
+        """Return logits, Grad-CAM maps and pooled features in one pass forward; dropout must be at rest (`eval()`).
+
+        Args:
+            images: Normalised, shape (batch, 3, h, w).
+        """
+        feature_map = self.features(images)
+        pooled = feature_map.mean(dim=(2, 3))
+        return Answer(logits=self.head(pooled), maps=grad_cam(feature_map, self.head), features=pooled)
 
     def cell_grid(self) -> CellGrid:
         """Return where the cells of the feature map lie, worked out from every layer's kernel, stride, padding and dilation.

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tumorscope.explanation.grad_cam import grad_cam, head_jacobian
+from tumorscope.models.grad_cam import grad_cam, head_jacobian
 from tumorscope.models.network import NETWORKS, build
 
 

@@ -1,0 +1,102 @@
+"""Where the head lies in a scan, and what shapes of it share: masks checked, grown and moved."""
+
+import math
+
+import cv2
+import numpy as np
+
+from tumorscope.errors import DataError
+
+# Of Otsu's threshold: dim tissue counts as head, noise in the background does not.
+_HEAD_LEVEL = 0.5
+_WORKING_SIZE = 256
+
+
+def check_scan(pixels: np.ndarray, mask: np.ndarray | None = None) -> None:
+    """Refuse a scan or mask that the editing of scans cannot take.
+
+    Raises:
+        DataError: The scan is not uint8 with two axes, or the mask is not bool, or their shapes differ.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or min(pixels.shape) < 16:
+        raise DataError(
+            f"a scan of {pixels.dtype} and shape {pixels.shape} cannot be edited. Needed: uint8, (rows, columns), at least 16 each."
+        )
+    if mask is None:
+        return
+    if mask.dtype != np.bool_:
+        raise DataError(f"a mask of {mask.dtype}: bool is needed, true where the tumour is. Compare it with 0 first.")
+    if mask.shape != pixels.shape:
+        raise DataError(f"the mask has shape {mask.shape}, its scan {pixels.shape}. Draw the mask on the scan's own grid.")
+
+
+def head_mask(pixels: np.ndarray) -> np.ndarray:
+    """Return the area of the head: the largest bright area, its gaps closed and filled.
+
+    Args:
+        pixels: uint8, shape (rows, columns).
+
+    Returns:
+        bool, same shape; all false for a blank scan.
+
+    Source:
+        Otsu 1979, https://doi.org/10.1109/TSMC.1979.4310076
+    """
+    rows, columns = pixels.shape
+    shrink = max(1.0, max(rows, columns) / _WORKING_SIZE)
+    size = (max(1, round(columns / shrink)), max(1, round(rows / shrink)))
+    small = cv2.GaussianBlur(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), (5, 5), 0)
+    threshold, _ = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    bright = (small > threshold * _HEAD_LEVEL).astype(np.uint8)
+    gap = 2 * round(max(2, max(size) / 50)) + 1
+    framed = cv2.copyMakeBorder(bright, 8, 8, 8, 8, cv2.BORDER_CONSTANT, value=0)
+    closed = cv2.morphologyEx(framed, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap, gap)))
+    contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours or threshold == 0:
+        return np.zeros(pixels.shape, dtype=bool)
+    filled = np.zeros_like(closed)
+    cv2.drawContours(filled, [max(contours, key=cv2.contourArea)], -1, 1, cv2.FILLED)
+    full = cv2.resize(filled[8:-8, 8:-8], (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(full > 0)
+
+
+def grown(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Return a mask with everything within `radius` pixels of it; shrunk where negative, the scan's edge being no edge of it."""
+    if not mask.any() or mask.all() or radius == 0:
+        return mask.copy()
+    inverted = mask.astype(np.uint8) if radius < 0 else (~mask).astype(np.uint8)
+    distance = cv2.distanceTransform(inverted, cv2.DIST_L2, 5)
+    return np.asarray(distance > -radius if radius < 0 else distance <= radius)
+
+
+def pixel_unit(pixels: np.ndarray) -> float:
+    """Return the size of what spans one pixel where the scan has 512 rows or columns, in pixels."""
+    return float(max(pixels.shape)) / 512
+
+
+def margin(mask: np.ndarray, unit: float) -> float:
+    """Return how far beyond its outline a tumour may shine, in pixels: outlines are drawn by hand and edges are soft."""
+    return max(1.0, 3 * unit, 0.1 * math.sqrt(int(mask.sum()) / math.pi))
+
+
+def box(mask: np.ndarray, around: int = 0) -> tuple[slice, slice]:
+    """Return the rows and columns that hold a mask that is not empty, and `around` pixels more on every side inside the array."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        slice(max(0, int(rows[0]) - around), min(mask.shape[0], int(rows[-1]) + 1 + around)),
+        slice(max(0, int(columns[0]) - around), min(mask.shape[1], int(columns[-1]) + 1 + around)),
+    )
+
+
+def moved(mask: np.ndarray, down: int, right: int) -> np.ndarray | None:
+    """Return a mask moved by whole pixels, or None when a part of it would leave the scan."""
+    result = np.zeros_like(mask)
+    if not mask.any():
+        return result
+    rows, columns = box(mask)
+    top, left = rows.start + down, columns.start + right
+    bottom, end = rows.stop + down, columns.stop + right
+    if min(top, left) < 0 or bottom > mask.shape[0] or end > mask.shape[1]:
+        return None
+    result[top:bottom, left:end] = mask[rows, columns]
+    return result

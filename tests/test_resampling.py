@@ -75,7 +75,7 @@ def test_an_interval_of_a_mean_covers_the_truth_as_often_as_it_promises_only_by_
 def test_a_mean_leaves_out_what_is_undefined():
     values, groups = np.array([1.0, np.nan, 3.0, np.nan]), np.array([0, 0, 1, 2])
     means = resampled_means(values, groups, resamples=500)
-    assert set(np.round(means[~np.isnan(means)], 6)) <= {1.0, 3.0, 2.0, 5 / 3, 7 / 3}
+    assert set(np.round(means[~np.isnan(means)], 6)) <= {1.0, 3.0, 2.0, round(5 / 3, 6), round(7 / 3, 6)}
     assert np.isnan(means).any()
     assert mean_interval(np.full(3, np.nan), np.arange(3)) is None
 

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from tumorscope.explanation.attention import centre_distance, compare_groups, concentration, energy_inside, measure, peak_inside
+from tumorscope.explanation.attention import (
+    FEATURES,
+    attention_features,
+    centre_distance,
+    compare_groups,
+    concentration,
+    energy_inside,
+    entropy,
+    peak_of,
+)
 
 
 def test_energy_inside_is_the_share_of_the_map_in_the_mask():
@@ -16,23 +25,31 @@ def test_random_map_has_as_much_energy_inside_as_the_mask_covers():
     assert energy_inside(rng.random((200, 200)), mask) == pytest.approx(mask.mean(), abs=0.005)
 
 
-def test_peak_inside_asks_only_where_the_highest_pixel_lies():
+def test_peak_is_the_first_of_equals_and_a_flat_map_has_none():
     heatmap = np.zeros((3, 3))
-    heatmap[1, 2] = 1
-    mask = np.zeros((3, 3), dtype=bool)
-    assert peak_inside(heatmap, mask) == 0.0
-    mask[1, 2] = True
-    assert peak_inside(heatmap, mask) == 1.0
+    heatmap[1, 2] = heatmap[2, 0] = 1
+    assert peak_of(heatmap) == (1, 2)
+    assert peak_of(np.full((3, 3), 0.5)) is None
 
 
-def test_concentration_runs_from_a_flat_map_to_a_single_pixel():
+def test_entropy_runs_from_a_single_pixel_to_a_flat_map():
     single = np.zeros((4, 4))
     single[0, 0] = 3.0
     half = np.zeros((4, 4))
     half[:1] = 1.0  # 4 of 16 pixels: entropy log 4, half of log 16
-    assert concentration(np.ones((4, 4))) == pytest.approx(0.0)
-    assert concentration(single) == pytest.approx(1.0)
-    assert concentration(half) == pytest.approx(0.5)
+    assert entropy(np.ones((4, 4))) == pytest.approx(1.0)
+    assert entropy(single) == 0
+    assert entropy(half) == pytest.approx(0.5)
+
+
+def test_concentration_is_the_gini_index():
+    half = np.zeros((2, 5))
+    half[0] = 1.0
+    assert concentration(np.ones((4, 4))) == pytest.approx(0)
+    assert concentration(half) == pytest.approx(0.5)  # half the pixels share everything evenly
+    single = np.zeros((10, 10))
+    single[3, 3] = 2.0
+    assert concentration(single) == pytest.approx(0.99)
 
 
 def test_centre_distance_is_zero_in_the_middle_and_one_in_a_corner():
@@ -42,27 +59,23 @@ def test_centre_distance_is_zero_in_the_middle_and_one_in_a_corner():
     assert centre_distance(corner) == pytest.approx(1.0)
 
 
-def test_empty_map_and_missing_or_empty_mask_give_no_number():
+def test_empty_map_gives_no_number():
     empty = np.zeros((4, 4))
-    mask = np.ones((4, 4), dtype=bool)
-    assert energy_inside(empty, mask) is None
-    assert peak_inside(empty, mask) is None
-    assert concentration(empty) is None
-    assert centre_distance(empty) is None
-    assert measure(np.ones((4, 4)), None)["energy_inside"] is None
-    assert measure(np.ones((4, 4)), np.zeros((4, 4), dtype=bool))["mask_share"] is None
+    assert energy_inside(empty, np.ones((4, 4), dtype=bool)) is None
+    assert attention_features(empty) == {"concentration": None, "entropy": None, "centre_distance": None, "strength": 0.0}
+    assert tuple(attention_features(np.ones((4, 4)))) == FEATURES
 
 
 def test_groups_are_compared_over_the_images_that_have_the_measure():
-    blob = np.zeros((4, 4))
-    blob[0, 0] = 1.0
-    mask = np.zeros((4, 4), dtype=bool)
-    mask[0, 0] = True
-    result = compare_groups(
-        [measure(blob, mask), measure(blob, None), measure(np.ones((4, 4)), mask)], np.array([True, True, False])
-    )
+    rows = [
+        {"energy_inside": 1.0, "mask_share": 0.1, "entropy": 0.2},
+        {"energy_inside": None, "mask_share": None, "entropy": 0.4},
+        {"energy_inside": 0.25, "mask_share": 0.1, "entropy": 0.5},
+    ]
+    result = compare_groups(rows, np.array([True, True, False]))
     assert result["correct"]["n"] == 2
     assert result["correct"]["with_mask"] == 1
     assert result["correct"]["energy_inside"] == 1.0
-    assert result["incorrect"]["energy_inside"] == pytest.approx(1 / 16)
+    assert result["correct"]["entropy"] == pytest.approx(0.3)
+    assert result["incorrect"]["energy_inside"] == 0.25
     assert compare_groups([], np.array([], dtype=bool))["correct"]["concentration"] is None

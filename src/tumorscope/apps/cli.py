@@ -36,6 +36,14 @@ class Protocol(StrEnum):
     regroup = "regroup"
 
 
+class SplitName(StrEnum):
+    """Part of a manifest."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
 class DeviceName(StrEnum):
     """Where networks run."""
 
@@ -248,12 +256,40 @@ def evaluate(run: RunArgument, device: DeviceOption = DeviceName.auto, test: Tes
 
 
 @app.command()
-def explain(run: RunArgument, device: DeviceOption = DeviceName.auto) -> None:
-    """Compute where the models of a run looked, for every test image."""
-    from tumorscope.apps.experiment import each_model
+def explain(
+    run: RunArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the explanation, instead of the run's own.")
+    ] = None,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Other methods to measure beside Grad-CAM, separated by commas, or `all`: grad_cam_pp, layer_cam, hires_cam, "
+            "score_cam, integrated_gradients, occlusion."
+        ),
+    ] = "",
+    split: Annotated[SplitName, typer.Option(help="Whose images are explained.")] = SplitName.test,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each class.")] = None,
+    sample: Annotated[
+        int, typer.Option(min=4, help="Images that the network is asked about again and again: deletion, insertion, drops.")
+    ] = 128,
+    against: Annotated[
+        Path | None, typer.Option(help="Another run on the same split, trained with another seed: do its maps repeat?")
+    ] = None,
+    seed: SeedOption = None,
+    device: DeviceOption = DeviceName.auto,
+) -> None:
+    """Measure where the models of a run looked: on the tumour or not, and whether it matters."""
+    from tumorscope.apps.explanation_page import explain_run
+    from tumorscope.explanation.explain import ExplainChoices
 
-    for stages, name in each_model(run, _reporter(), device.value):
-        stages.explain(name)
+    if output is None and (split != SplitName.test or limit is not None):
+        raise UsageError("--split and --limit need -o DIR: the run's own folder keeps the explanation of all its test images.")
+    choices = ExplainChoices(split=split.value, limit=limit, sample=sample, methods=_methods(methods), seed=seed or 0)
+    reporter = _reporter()
+    page = explain_run(run, choices, reporter, device=device.value, out=output, against=against)
+    reporter.say(f"explanation: {page}")
+    reporter.say(DISCLAIMER)
 
 
 @app.command()
@@ -316,6 +352,18 @@ def _models(text: str) -> tuple[str, ...]:
     if unknown or not names or len(set(names)) < len(names):
         raise UsageError(f"--models {text}: give one or more of {', '.join(NETWORK_NAMES)}, separated by commas, none twice.")
     return names
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    from tumorscope.explanation.other_methods import OTHER_METHODS, refuse_missing
+
+    names = OTHER_METHODS if text.strip() == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in OTHER_METHODS]
+    if unknown or len(set(names)) < len(names):
+        raise UsageError(f"--methods {text}: give `all`, or one or more of {', '.join(OTHER_METHODS)}, none twice.")
+    if names:
+        refuse_missing()
+    return tuple(names)
 
 
 def _recipe(name: str, *, epochs: int | None, image_size: int | None, seed: int | None) -> "Recipe":

@@ -1,6 +1,5 @@
 """Gathers the finished files of a run into the nouns of the report, and pools the folds of a cross-validation."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,24 +12,26 @@ import torch
 from tumorscope.apps.audit_folder import AUDIT_FILE
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.experiment import fold_folders
+from tumorscope.apps.explaining import EXPLANATION_FILE
+from tumorscope.apps.explanation_page import explanation_content
 from tumorscope.apps.external_sets import external_results
 from tumorscope.apps.label_page import write_label_issues
-from tumorscope.apps.run_folder import LOOKUP, RunFolder
-from tumorscope.apps.stages import EXPLANATION_FILE, MAPS_FILE, METRICS_FILE, PREDICTIONS_FILE, measured, read_maps, write_json
+from tumorscope.apps.panels import Panels, explained_places
+from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_json
+from tumorscope.apps.stages import METRICS_FILE, PREDICTIONS_FILE, measured, write_json
 from tumorscope.data.audit.groups import count_leaks
 from tumorscope.data.augmentation import Augmentation
 from tumorscope.data.dataset import augmenter
-from tumorscope.data.decode import decode_record, read_mask
+from tumorscope.data.decode import decode_record
 from tumorscope.data.phantom import SYNTHETIC_NOTICE
-from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.sources import recognise
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.comparison import comparison_rows, paired_comparison, write_comparison
 from tumorscope.evaluation.lookup import lookup_baseline
 from tumorscope.evaluation.metrics import curves
 from tumorscope.explanation.attention import compare_groups
-from tumorscope.explanation.explain import pick_examples, pick_mistakes
-from tumorscope.explanation.placement import place
+from tumorscope.explanation.examples import pick_examples, pick_mistakes
+from tumorscope.explanation.summary import OWN
 from tumorscope.labels import LABELS
 from tumorscope.manifest import SPLITS, TWIN_IN_TRAIN, Manifest
 from tumorscope.models.bundle import library_versions
@@ -242,17 +243,19 @@ def _model_result(folder: RunFolder, name: str, manifest: Manifest, recipe: Reci
     parts = fold_folders(folder)
     predictions = read_predictions(folder.model(name) / PREDICTIONS_FILE)
     metrics = read_json(folder.model(name) / METRICS_FILE)
-    explained = all((part.model(name) / EXPLANATION_FILE).is_file() for part in parts)
-    panels = _Panels(folder, name, manifest, recipe.preprocessing) if explained else None
+    places = explained_places(folder, parts, name)
+    explained = all((place / EXPLANATION_FILE).is_file() for place, _ in places)
+    panels = Panels(manifest, recipe.preprocessing, places) if explained else None
     points = curves(predictions)
     return ModelResult(
         name=name,
         metrics=metrics,
         history=tuple(asdict(row) for row in read_history(parts[0].model(name) / HISTORY_FILE)),
         predictions=predictions,
-        examples=() if panels is None else tuple(panels.scan(predictions, row) for row in pick_examples(predictions)),
-        mistakes=() if panels is None else tuple(panels.scan(predictions, row) for row in pick_mistakes(predictions)),
-        attention=panels.attention(predictions) if panels is not None else None,
+        examples=_scans(panels, predictions, pick_examples(predictions)),
+        mistakes=_scans(panels, predictions, pick_mistakes(predictions)),
+        attention=None if panels is None else _attention(panels, predictions),
+        explanation=None if panels is None else explanation_content(panels, [place for place, _ in places], seed=recipe.seed),
         curves={
             "roc": {key: (p["false_positive_rate"], p["true_positive_rate"]) for key, p in points["roc"].items()},
             "pr": {key: (p["recall"], p["precision"]) for key, p in points["precision_recall"].items()},
@@ -261,47 +264,17 @@ def _model_result(folder: RunFolder, name: str, manifest: Manifest, recipe: Reci
     )
 
 
-class _Panels:
-    """Holds the maps of a model, of all folds together, and makes the scans with heatmaps that a report shows."""
+def _scans(panels: Panels | None, predictions: Predictions, rows: Sequence[int]) -> tuple[ExplainedScan, ...]:
+    if panels is None:
+        return ()
+    scans = (panels.scan(predictions.paths[row], index=row) for row in rows if panels.has(predictions.paths[row]))
+    return tuple(scans)
 
-    def __init__(self, folder: RunFolder, name: str, manifest: Manifest, preprocessing: Preprocessing) -> None:
-        self._folder = folder
-        self._manifest = manifest
-        self._records = {record.path: record for record in manifest}
-        self._preprocessing = preprocessing
-        self._maps: dict[str, np.ndarray] = {}
-        self._measures: dict[str, dict[str, float | None]] = {}
-        for part in fold_folders(folder):
-            explanation = read_json(part.model(name) / EXPLANATION_FILE)
-            self._cells = explanation["cells"]
-            self._measures |= {_absolute(part, row["path"]): row for row in explanation["images"]}
-            self._maps |= {_absolute(part, path): heatmap for path, heatmap in read_maps(part.model(name) / MAPS_FILE).items()}
 
-    def attention(self, predictions: Predictions) -> dict[str, dict[str, Any]]:
-        measures = [self._measures[_absolute(self._folder, path)] for path in predictions.paths]
-        return compare_groups(measures, predictions.correct)
-
-    def scan(self, predictions: Predictions, row: int) -> ExplainedScan:
-        record = self._records[predictions.paths[row]]
-        decoded = decode_record(self._manifest, record)
-        heatmap = place(
-            self._maps[_absolute(self._folder, record.path)],
-            stride=self._cells["stride"],
-            start=self._cells["start"],
-            preprocessing=self._preprocessing,
-            shape=decoded.shape,
-        )
-        predicted = int(predictions.predicted_index[row])
-        return ExplainedScan(
-            path=record.path,
-            pixels=self._preprocessing.eight_bit(decoded.pixels),
-            heatmap=heatmap,
-            mask=read_mask(self._manifest, record, decoded.shape) if record.mask else None,
-            label=record.label,
-            predicted=LABELS[predicted],
-            probability=float(min(predictions.probabilities[row, predicted], 1.0)),
-            index=row,
-        )
+def _attention(panels: Panels, predictions: Predictions) -> dict[str, dict[str, Any]]:
+    images = panels.measured(predictions.paths)
+    rows = [{**image.measures.get(OWN, {}), "mask_share": image.mask_share} for image in images]
+    return compare_groups(rows, np.array([image.correct for image in images], dtype=bool))
 
 
 def augmentation_examples(manifest: Manifest, recipe: Recipe, *, count: int = 4) -> AugmentationExamples | None:
@@ -326,16 +299,3 @@ def _augmented(original: np.ndarray, augmentation: Augmentation, count: int, *, 
         images = torch.from_numpy(original)[None, None].float().expand(count, 1, -1, -1) / 255
         result: np.ndarray = (augmenter(augmentation)(images.clone())[:, 0] * 255).round().byte().numpy()
     return result
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a file that a stage wrote.
-
-    Raises:
-        EvaluationError: It is missing or not JSON.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path}: missing or not readable. Delete its folder and run the same command again.") from error
-    return content

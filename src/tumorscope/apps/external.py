@@ -11,8 +11,8 @@ import numpy as np
 from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.experiment import fold_folders
-from tumorscope.apps.external_sets import FOLDER, ExternalSet, external_name, external_sets, read_content, read_external
-from tumorscope.apps.run_folder import LOOKUP, RunFolder
+from tumorscope.apps.external_sets import FOLDER, ExternalSet, external_name, external_sets, read_external
+from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content
 from tumorscope.data.audit.audit import audit_groups, outside_of
 from tumorscope.data.audit.provenance import with_folder_sources
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache

@@ -1,13 +1,12 @@
 """The external test sets of a run as they lie in its folder: what they are, and what the models answered."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tumorscope.apps.run_folder import LOOKUP, RunFolder
+from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content
 from tumorscope.errors import EvaluationError
 
 FOLDER = "external"
@@ -67,12 +66,3 @@ def read_external(place: Path) -> ExternalSet:
             f"{place}: its external.json lacks {error}. Delete that folder and run the same command again."
         ) from None
     return ExternalSet(**{**values, "notes": tuple(values["notes"])})
-
-
-def read_content(path: Path) -> dict[str, Any]:
-    """Return the JSON that a finished stage left, empty when it left nothing that can be read."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content

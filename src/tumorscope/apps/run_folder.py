@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tumorscope import DISCLAIMER, __version__
-from tumorscope.errors import ManifestError, OutputError
+from tumorscope.errors import EvaluationError, ManifestError, OutputError
 from tumorscope.manifest import Manifest, read_manifest, write_manifest
 from tumorscope.storage import write_atomically
 from tumorscope.training.recipe import Recipe, parse_recipe
@@ -154,3 +154,25 @@ class RunFolder:
     def evaluated_models(self) -> tuple[str, ...]:
         """Names of the models with an evaluation."""
         return tuple(sorted((p.parent.name for p in self.path.glob("*/metrics.json") if p.parent.name != LOOKUP), reverse=True))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content of a file that a stage wrote.
+
+    Raises:
+        EvaluationError: It is missing or not JSON.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path}: missing or not readable. Delete its folder and run the same command again.") from error
+    return content
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """Return the JSON that a finished stage left, empty when it left nothing that can be read."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content

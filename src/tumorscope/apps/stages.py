@@ -1,6 +1,5 @@
 """The stages after the split, each on a run folder: what is finished is not repeated, what is done is stored at once."""
 
-import io
 import json
 import time
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ import numpy as np
 
 from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
-from tumorscope.apps.run_folder import LOOKUP, RunFolder
+from tumorscope.apps.explaining import RUN_SAMPLE, ExplainOrder, explain_into
+from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.errors import OutputError
 from tumorscope.evaluation.evaluate import count_copies, evaluate
@@ -20,7 +20,7 @@ from tumorscope.evaluation.intervals import bootstrap_intervals
 from tumorscope.evaluation.lookup import lookup_baseline, lookup_predictions
 from tumorscope.evaluation.metrics import summarise
 from tumorscope.evaluation.twin_free import summarise_part, twin_free_rows
-from tumorscope.explanation.explain import explain
+from tumorscope.explanation.explain import ExplainChoices
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, save_bundle
 from tumorscope.models.device import Device, torch_device
@@ -32,8 +32,6 @@ from tumorscope.training.train import BEST_FILE, CHECKPOINT_FILE, train
 
 PREDICTIONS_FILE = "predictions.csv"
 METRICS_FILE = "metrics.json"
-EXPLANATION_FILE = "explanation.json"
-MAPS_FILE = "maps.npz"
 
 
 @dataclass(slots=True)
@@ -105,7 +103,7 @@ class Stages:
         """Return the model's test predictions and store them with their metrics, unless that is done already."""
         model = self.folder.model(name)
         stamp = read_bundle_json(model)["weights_sha256"]
-        if _json(model / METRICS_FILE).get("weights_sha256") == stamp and (model / PREDICTIONS_FILE).is_file():
+        if read_content(model / METRICS_FILE).get("weights_sha256") == stamp and (model / PREDICTIONS_FILE).is_file():
             return read_predictions(model / PREDICTIONS_FILE)
         bundle, cache = load_bundle(model), self.cache()
         started = time.monotonic()
@@ -130,8 +128,8 @@ class Stages:
         """
         path = self.folder.model(LOOKUP) / METRICS_FILE
         cache = self.cache()
-        if _json(path).get("split_fingerprint") == cache.manifest.split_fingerprint:
-            return _json(path)
+        if read_content(path).get("split_fingerprint") == cache.manifest.split_fingerprint:
+            return read_content(path)
         known_rows = np.sort(np.concatenate([cache.rows("train"), cache.rows("validation")]))
         test_rows = cache.rows("test")
         known_grids, test_grids = cache.grids[known_rows], cache.grids[test_rows]
@@ -155,29 +153,23 @@ class Stages:
         write_json(path, result)
         return result
 
-    def explain(self, name: str) -> dict[str, Any]:
-        """Return what the model attends to and store it with the raw maps, unless that is done already."""
+    def explain(
+        self, name: str, choices: ExplainChoices | None = None, *, place: Path | None = None, against: Path | None = None
+    ) -> dict[str, Any]:
+        """Return what was measured of a model's heatmaps and store it with the raw maps, unless that is done already.
+
+        Args:
+            name: Of the model.
+            choices: What to measure; by default what every run measures.
+            place: Folder that gets the files, by default the model's.
+            against: Folder of the same network from another training, to see whether its maps repeat.
+        """
         model = self.folder.model(name)
-        predictions = self.evaluate(name)
-        stamp = read_bundle_json(model)["weights_sha256"]
-        stored = _json(model / EXPLANATION_FILE)
-        if stored.get("weights_sha256") == stamp and (model / MAPS_FILE).is_file():
-            return stored
+        wanted = choices or ExplainChoices(sample=RUN_SAMPLE, seed=self.folder.recipe().seed)
         started = time.monotonic()
-        with self.reporter.counting(f"explain {name}") as progress:
-            found = explain(load_bundle(model), self.cache(), predictions, device=torch_device(self.device), progress=progress)
-        write_maps(model / MAPS_FILE, found.paths, found.maps)
-        rows = [{"path": path, **measures} for path, measures in zip(found.paths, found.measures, strict=True)]
-        content = {
-            "disclaimer": DISCLAIMER,
-            "method": "Grad-CAM of the predicted label at the last feature map, raw",
-            "weights_sha256": stamp,
-            "cells": {"stride": found.cells.stride, "start": found.cells.start},
-            "attention": found.attention,
-            "images": rows,
-        }
-        write_json(model / EXPLANATION_FILE, content)
-        self._add_duration(f"explain {name}", started)
+        content = explain_into(ExplainOrder(model, place or model, wanted, against), self.cache(), self.reporter, self.device)
+        if place is None and f"explain {name}" not in self.folder.state().durations_s:
+            self._add_duration(f"explain {name}", started)
         return content
 
     def _add_duration(self, stage: str, started: float) -> None:
@@ -201,28 +193,6 @@ def measured(predictions: Predictions, manifest: Manifest, *, lookup: Mapping[st
     }
 
 
-def write_maps(path: Path, paths: tuple[str, ...], maps: np.ndarray) -> None:
-    """Write raw maps as float16 with the path of each image."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, paths=np.array(paths), maps=maps.astype(np.float16))
-    write_atomically(path, buffer.getvalue())
-
-
-def read_maps(path: Path) -> dict[str, np.ndarray]:
-    """Return the raw map of every image by its path, float32."""
-    with np.load(path) as stored:
-        return dict(zip(stored["paths"].tolist(), stored["maps"].astype(np.float32), strict=True))
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain values as JSON; NaN is refused, since no reader agrees on it."""
     write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """What a finished stage left, empty when it left nothing that can be read."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content

@@ -1,4 +1,4 @@
-"""What a heatmap attends to, in numbers. Pure functions of arrays."""
+"""What a heatmap attends to, in numbers, whether or not the tumour's outline is known. Pure functions of arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,27 +20,41 @@ def energy_inside(heatmap: np.ndarray, mask: np.ndarray) -> float | None:
     return float(heatmap[mask].sum(dtype=np.float64)) / total if total > 0 else None
 
 
-def peak_inside(heatmap: np.ndarray, mask: np.ndarray) -> float | None:
-    """Return 1.0 when the highest pixel lies inside the mask, else 0.0 (the pointing game); None for a flat map.
-
-    Source:
-        Zhang et al. 2016, Top-down neural attention by excitation backprop, section 4.1, https://arxiv.org/abs/1608.00507
-    """
+def peak_of(heatmap: np.ndarray) -> tuple[int, int] | None:
+    """Return row and column of the highest value, the first of equals, or None when the map is the same everywhere."""
     if heatmap.max() <= heatmap.min():
         return None
-    return float(mask[np.unravel_index(int(heatmap.argmax()), heatmap.shape)])
+    row, column = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
+    return int(row), int(column)
 
 
-def concentration(heatmap: np.ndarray) -> float | None:
-    """Return how concentrated a map is: 0 when all pixels are equal, 1 when one holds everything; None for an empty map.
+def entropy(heatmap: np.ndarray) -> float | None:
+    """Return the Shannon entropy of a map as a distribution over pixels, as a share of its largest possible value.
 
-    It is one minus the Shannon entropy of the map as a distribution over pixels, divided by its largest possible value.
+    1 when all pixels are equal, 0 when one holds everything; None for an empty map.
     """
     total = float(heatmap.sum(dtype=np.float64))
     if total <= 0 or heatmap.size < 2:
         return None
     share = heatmap[heatmap > 0].astype(np.float64) / total
-    return float(1 + (share * np.log(share)).sum() / np.log(heatmap.size))
+    return max(0.0, float(-(share * np.log(share)).sum() / np.log(heatmap.size)))
+
+
+def concentration(heatmap: np.ndarray) -> float | None:
+    """Return how concentrated a map is: its Gini index, 0 when all pixels are equal, near 1 when one holds everything.
+
+    None for an empty map.
+
+    Source:
+        Chalasani et al. 2020, Concise explanations of neural networks using adversarial training, section 4,
+        https://arxiv.org/abs/1810.06583
+    """
+    total = float(heatmap.sum(dtype=np.float64))
+    if total <= 0 or heatmap.size < 2:
+        return None
+    ordered = np.sort(heatmap, axis=None).astype(np.float64) / total
+    ranks = np.arange(heatmap.size, 0, -1) - 0.5
+    return float(1 - 2 * (ordered * ranks).sum() / heatmap.size)
 
 
 def centre_distance(heatmap: np.ndarray) -> float | None:
@@ -55,21 +69,17 @@ def centre_distance(heatmap: np.ndarray) -> float | None:
     return float(np.linalg.norm(centre - middle) / max(float(np.linalg.norm(middle)), 1e-9))
 
 
-MEASURES = ("energy_inside", "mask_share", "peak_inside", "concentration", "centre_distance")
+FEATURES = ("concentration", "entropy", "centre_distance", "strength")
+"""What `attention_features` returns: what can be said of a map when nobody knows where the tumour is."""
 
 
-def measure(heatmap: np.ndarray, mask: np.ndarray | None) -> dict[str, float | None]:
-    """Return every measure of one map; those that need a mask are None without one.
-
-    `mask_share` is the mask's share of the image: what `energy_inside` would be for a map that never saw the image.
-    """
-    has_mask = mask is not None and bool(mask.any())
+def attention_features(heatmap: np.ndarray) -> dict[str, float | None]:
+    """Return every measure of a map that needs no mask; `strength` is its highest raw value."""
     return {
-        "energy_inside": energy_inside(heatmap, mask) if mask is not None and has_mask else None,
-        "mask_share": float(mask.mean()) if mask is not None and has_mask else None,
-        "peak_inside": peak_inside(heatmap, mask) if mask is not None and has_mask else None,
         "concentration": concentration(heatmap),
+        "entropy": entropy(heatmap),
         "centre_distance": centre_distance(heatmap),
+        "strength": float(heatmap.max()),
     }
 
 
@@ -77,11 +87,12 @@ def compare_groups(measures: Sequence[Mapping[str, float | None]], correct: np.n
     """Return the mean of every measure over correct and over incorrect predictions.
 
     Args:
-        measures: One per image, as `measure` returns them.
+        measures: One per image, all with the same keys; None where an image has no such measure.
         correct: bool, shape (n,).
 
     Returns:
-        `correct` and `incorrect`, each with `n` images, `with_mask` images and the means, None where no image has the measure.
+        `correct` and `incorrect`, each with `n` images, `with_mask` images (those with an `energy_inside`) and the means, None
+        where no image has the measure.
     """
     return {
         name: _means([row for row, right in zip(measures, correct, strict=True) if right == wanted])
@@ -90,8 +101,8 @@ def compare_groups(measures: Sequence[Mapping[str, float | None]], correct: np.n
 
 
 def _means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
-    result: dict[str, Any] = {"n": len(rows), "with_mask": sum(row["mask_share"] is not None for row in rows)}
-    for name in MEASURES:
-        values = [value for row in rows if (value := row[name]) is not None]
+    result: dict[str, Any] = {"n": len(rows), "with_mask": sum(row.get("mask_share") is not None for row in rows)}
+    for name in ("energy_inside", "mask_share", "pointing_game", *FEATURES):
+        values = [value for row in rows if (value := row.get(name)) is not None]
         result[name] = float(np.mean(values)) if values else None
     return result

@@ -88,10 +88,9 @@ class Classifier(nn.Module):
         """
         start, jump = 0.0, 1.0
         for layer in self.features.modules():
-            if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-                kernel, stride, padding, dilation = (
-                    _rows(v) for v in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-                )
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+                kernel, stride, padding = (_rows(v) for v in (layer.kernel_size, layer.stride, layer.padding))
+                dilation = _rows(getattr(layer, "dilation", 1))
                 start += (dilation * (kernel - 1) / 2 - padding) * jump
                 jump *= stride
         return CellGrid(stride=jump, start=start)

@@ -1,0 +1,174 @@
+"""The explanation of one model as files: explanation.json, maps.npz, peaks.csv and a table of images."""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tumorscope import DISCLAIMER, __version__
+from tumorscope.apps.console import Reporter
+from tumorscope.apps.run_folder import read_content
+from tumorscope.data.decode import decode_record
+from tumorscope.data.pixel_cache import PixelCache
+from tumorscope.data.preprocess import Preprocessing
+from tumorscope.errors import EvaluationError
+from tumorscope.explanation.content import content_of, write_images, write_peaks
+from tumorscope.explanation.explain import ExplainChoices, Explanation, explain
+from tumorscope.explanation.looking import Looker
+from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json
+from tumorscope.models.device import Device, torch_device
+from tumorscope.storage import write_atomically
+
+EXPLANATION_FILE = "explanation.json"
+MAPS_FILE = "maps.npz"
+IMAGES_FILE = "explained_images.csv"
+PEAKS_FILE = "peaks.csv"
+RUN_SAMPLE = 32
+"""Images that `run` asks the network about again and again; `explain` takes more."""
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainOrder:
+    """One explanation that is asked for.
+
+    Attributes:
+        model: Folder of the bundle.
+        place: Folder that gets the files.
+        choices: What is measured.
+        against: Folder of a bundle of the same network from another training, or None.
+    """
+
+    model: Path
+    place: Path
+    choices: ExplainChoices
+    against: Path | None = None
+
+
+def explain_into(order: ExplainOrder, cache: PixelCache, reporter: Reporter, device: Device) -> dict[str, Any]:
+    """Return what explanation.json says of a model, made now unless it is there already; it is written last.
+
+    Raises:
+        BundleError: A model is missing, or the one to compare with is another network.
+        EvaluationError: The split has no images.
+        OutputError: The folder cannot be written.
+    """
+    stamp = _stamp(order)
+    stored = read_content(order.place / EXPLANATION_FILE)
+    if _covers(stored.get("made_from", {}), stamp) and all((order.place / name).is_file() for name in (MAPS_FILE, IMAGES_FILE)):
+        return stored
+    bundle = load_bundle(order.model)
+    torch_on = torch_device(device)
+    other = None if order.against is None else Looker(_same_network(order, bundle).network, bundle.preprocessing, torch_on)
+    looker = Looker(bundle.network, bundle.preprocessing, torch_on)
+    with reporter.counting(f"explain {bundle.name}") as progress:
+        found = explain(looker, cache, order.choices, other=other, progress=progress)
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "disclaimer": DISCLAIMER,
+        "tumorscope": __version__,
+        "model": bundle.name,
+        "weights_sha256": stamp["weights_sha256"],
+        "data_fingerprint": cache.manifest.data_fingerprint,
+        "split_fingerprint": cache.manifest.split_fingerprint,
+        **content_of(found, order.choices),
+        "made_from": stamp,
+    }
+    if content["repeatability"] is not None:
+        content["repeatability"]["against"] = str(order.against)
+    content["notes"] += _seen_notes(bundle, order.choices.split)
+    _write_maps(found, order.place / MAPS_FILE)
+    write_images(found.images, order.place / IMAGES_FILE)
+    write_peaks(found, _on_scans(found, cache, bundle.preprocessing), order.place / PEAKS_FILE)
+    write_atomically(order.place / EXPLANATION_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return content
+
+
+def _same_network(order: ExplainOrder, bundle: Bundle) -> Bundle:
+    assert order.against is not None
+    other = load_bundle(order.against)
+    if other.name != bundle.name or other.preprocessing != bundle.preprocessing:
+        raise EvaluationError(
+            f"{order.against}: a {other.name} at {other.preprocessing.image_size} pixels cannot show whether the maps of a "
+            f"{bundle.name} at {bundle.preprocessing.image_size} repeat. Give another training of the same network."
+        )
+    return other
+
+
+def _seen_notes(bundle: Bundle, split: str) -> list[str]:
+    return [] if split == "test" else [f"The {split} images took part in the training of this {bundle.name}."]
+
+
+def _stamp(order: ExplainOrder) -> dict[str, Any]:
+    """What an explanation was made from, as JSON will give it back."""
+    against = None if order.against is None else read_bundle_json(order.against)["weights_sha256"]
+    choices = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(order.choices).items()}
+    return {"weights_sha256": read_bundle_json(order.model)["weights_sha256"], "against": against, **choices}
+
+
+def _covers(stored: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether what is stored was measured at least as widely as what is wanted."""
+    if not stored or any(stored.get(key) != wanted[key] for key in ("weights_sha256", "split", "limit", "seed")):
+        return False
+    more = stored["sample"] >= wanted["sample"] and stored["method_images"] >= wanted["method_images"]
+    return more and set(stored["methods"]) >= set(wanted["methods"]) and wanted["against"] in (None, stored["against"])
+
+
+def _on_scans(found: Explanation, cache: PixelCache, preprocessing: Preprocessing) -> list[tuple[float, float] | None]:
+    """Where the peaks lie on the scans' own grids."""
+    records = {record.path: record for record in cache.manifest}
+    placed: list[tuple[float, float] | None] = []
+    for image, (row, column) in zip(found.images, found.peaks, strict=True):
+        if np.isnan(row):
+            placed.append(None)
+            continue
+        shape = decode_record(cache.manifest, records[image.path]).shape
+        rows, columns = preprocessing.to_scan(np.array(row), np.array(column), shape)
+        placed.append((float(rows), float(columns)))
+    return placed
+
+
+def _write_maps(found: Explanation, path: Path) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        paths=np.array([image.path for image in found.images]),
+        maps=found.maps.astype(np.float16),
+        label_maps=found.looked.maps.astype(np.float16),
+        probabilities=found.looked.probabilities,
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredMaps:
+    """What maps.npz holds.
+
+    Attributes:
+        paths: Image of each map, as its manifest spells it.
+        label_maps: Raw maps of all labels, float32, shape (n, 4, cell rows, cell columns).
+        probabilities: float64, shape (n, 4).
+    """
+
+    paths: tuple[str, ...]
+    label_maps: np.ndarray
+    probabilities: np.ndarray
+
+
+def read_maps(path: Path) -> StoredMaps:
+    """Read what an explanation left.
+
+    Raises:
+        EvaluationError: It is missing or damaged.
+    """
+    try:
+        with np.load(path) as stored:
+            return StoredMaps(
+                tuple(stored["paths"].tolist()), stored["label_maps"].astype(np.float32), stored["probabilities"].astype(np.float64)
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise EvaluationError(f"{path}: missing or not readable ({error}). Run `tumorscope explain` again.") from error

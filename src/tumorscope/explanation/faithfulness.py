@@ -1,0 +1,110 @@
+"""Does a heatmap matter? What becomes of the answer when the pixels it names, or the tumour itself, are taken away."""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from tumorscope.data.counterfactual import erase, place_elsewhere
+from tumorscope.explanation.looking import Ask
+
+STEPS = 16
+SHARES = tuple(step / STEPS for step in range(STEPS + 1))
+FILLS = ("blurred", "mean")
+_BLUR_SHARE = 1 / 22
+
+Curves = dict[tuple[str, str, str], np.ndarray]
+"""(deletion or insertion, fill, order) to the probability of the answer over `SHARES`, float64, shape (STEPS + 1,)."""
+
+
+def curves_of(grid: np.ndarray, orders: Mapping[str, np.ndarray], *, ask: Ask, label_index: int) -> Curves:
+    """Return how the probability of a label changes while pixels are deleted from a scan, or inserted into an empty one.
+
+    Pixels go in the order of a map, highest first. A map that names what the network uses falls early and rises early.
+
+    Args:
+        grid: uint8, shape (size, size).
+        orders: Name to map, float, shape (size, size): the heatmap itself and what it is compared with.
+        ask: The network.
+        label_index: The label whose probability is followed.
+
+    Source:
+        Petsiuk et al. 2018, RISE, section 4.2, https://arxiv.org/abs/1806.07421
+    """
+    curves: Curves = {}
+    for fill in FILLS:
+        filled = fill_of(grid, fill)
+        for order, heatmap in orders.items():
+            rank = _rank(heatmap)
+            for kind, before, after in (("deletion", grid, filled), ("insertion", filled, grid)):
+                frames = np.stack([np.where(rank < share * grid.size, after, before) for share in SHARES])
+                curves[kind, fill, order] = ask(frames)[:, label_index]
+    return curves
+
+
+def area_under(curve: np.ndarray) -> float:
+    """Return the area under a curve over `SHARES`, 0 to 1: low is good for deletion, high for insertion."""
+    return float(np.trapezoid(curve, dx=1 / STEPS))
+
+
+def fill_of(grid: np.ndarray, fill: str) -> np.ndarray:
+    """Return what deleted pixels become: the scan itself `blurred` until nothing fine is left, or its `mean` grey."""
+    if fill == "mean":
+        return np.full_like(grid, round(float(grid.mean())))
+    blurred: np.ndarray = cv2.GaussianBlur(grid, (0, 0), _BLUR_SHARE * grid.shape[0])
+    return blurred
+
+
+def drops(grid: np.ndarray, mask: np.ndarray, *, ask: Ask, label_index: int, seed: int) -> dict[str, dict[str, float | None]]:
+    """Return how much probability of a label is lost when the tumour is taken out of a scan, and when as much elsewhere is.
+
+    The direct test of what a network uses: one that answers by the tumour loses its answer with it, one that answers by anything
+    else does not.
+
+    Args:
+        grid: uint8, shape (size, size).
+        mask: The tumour on the grid, bool, same shape, not empty.
+        ask: The network.
+        label_index: The label whose probability is followed.
+        seed: Of the texture painted in, and of the other place.
+
+    Returns:
+        `tumour_inpainted_drop` and `tumour_blurred_drop`, each with `tumour` and `elsewhere`: probability before minus after,
+        -1 to 1; `elsewhere` is None where the head has no room for as large a piece of healthy tissue.
+    """
+    other = place_elsewhere(mask, grid, seed=seed)
+    edits = {
+        ("tumour_inpainted_drop", "tumour"): erase(grid, mask, seed=seed),
+        ("tumour_blurred_drop", "tumour"): blur_away(grid, mask),
+    }
+    if other is not None:
+        edits["tumour_inpainted_drop", "elsewhere"] = erase(grid, other, seed=seed)
+        edits["tumour_blurred_drop", "elsewhere"] = blur_away(grid, other)
+    probabilities = ask(np.stack([grid, *edits.values()]))[:, label_index]
+    found: dict[str, dict[str, float | None]] = {
+        "tumour_inpainted_drop": {"tumour": None, "elsewhere": None},
+        "tumour_blurred_drop": {"tumour": None, "elsewhere": None},
+    }
+    for (name, where), after in zip(edits, probabilities[1:], strict=True):
+        found[name][where] = float(probabilities[0] - after)
+    return found
+
+
+def blur_away(grid: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return a scan in which what a mask covers is blurred until nothing of its shape is left; the rest is unchanged.
+
+    Args:
+        grid: uint8, shape (rows, columns).
+        mask: bool, same shape.
+    """
+    radius = max(2.0, float(np.sqrt(mask.sum() / np.pi)))
+    blurred: np.ndarray = cv2.GaussianBlur(grid, (0, 0), radius)
+    return np.where(mask, blurred, grid)
+
+
+def _rank(heatmap: np.ndarray) -> np.ndarray:
+    """Place of every pixel when the highest come first; equals in the order of reading."""
+    order = np.argsort(-heatmap, axis=None, kind="stable")
+    rank = np.empty(heatmap.size, dtype=np.int64)
+    rank[order] = np.arange(heatmap.size)
+    return rank.reshape(heatmap.shape)

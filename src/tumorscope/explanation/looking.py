@@ -1,0 +1,94 @@
+"""Looker: a trained network that is asked about pictures and says, in one pass, what it answers and where it looked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from tumorscope.data.dataset import normalise
+from tumorscope.data.preprocess import Preprocessing
+from tumorscope.explanation.placement import place
+from tumorscope.models.network import CellGrid, Classifier
+
+BATCH_SIZE = 32
+CPU = torch.device("cpu")
+
+Ask = Callable[[np.ndarray], np.ndarray]
+"""Grids, uint8, shape (n, size, size), to probabilities, float64, shape (n, 4)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """What a network said of pictures.
+
+    Attributes:
+        probabilities: float64, shape (n, 4), in the order of `LABELS`.
+        maps: Raw Grad-CAM of every label, float32, shape (n, 4, rows, columns), at least 0.
+    """
+
+    probabilities: np.ndarray
+    maps: np.ndarray
+
+    @property
+    def predicted_index(self) -> np.ndarray:
+        """Most probable label of each picture as a position in `LABELS`, int64, shape (n,)."""
+        predicted: np.ndarray = self.probabilities.argmax(axis=1)
+        return predicted
+
+    def maps_of(self, label_index: np.ndarray) -> np.ndarray:
+        """Return one map for each picture, that of the label given, float32, shape (n, rows, columns)."""
+        chosen: np.ndarray = self.maps[np.arange(len(self.maps)), label_index]
+        return chosen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looker:
+    """A network at rest, with what it needs to be asked about grids.
+
+    Attributes:
+        network: Evaluated in float32.
+        preprocessing: Holds mean and deviation, and the size of a grid.
+        device: Of torch.
+        cells: Where the cells of its feature map lie on a grid.
+    """
+
+    network: Classifier
+    preprocessing: Preprocessing
+    device: torch.device = CPU
+    cells: CellGrid = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.network.eval().to(self.device).to(memory_format=torch.channels_last)
+        object.__setattr__(self, "cells", self.network.cell_grid())
+
+    def look(self, grids: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> Looked:
+        """Return answers and maps for grids, uint8, shape (n, size, size), n at least 1."""
+        probabilities, maps = [], []
+        with torch.inference_mode():
+            for start in range(0, len(grids), BATCH_SIZE):
+                answer = self.network.answer(self.inputs(grids[start : start + BATCH_SIZE]))
+                probabilities.append(answer.logits.double().softmax(dim=1).cpu().numpy())
+                maps.append(answer.maps.cpu().numpy())
+                if progress is not None:
+                    progress(min(start + BATCH_SIZE, len(grids)), len(grids))
+        return Looked(np.concatenate(probabilities), np.concatenate(maps))
+
+    def ask(self, grids: np.ndarray) -> np.ndarray:
+        """Return probabilities alone, float64, shape (n, 4)."""
+        with torch.inference_mode():
+            answers = [
+                self.network(self.inputs(grids[start : start + BATCH_SIZE])).double().softmax(dim=1).cpu().numpy()
+                for start in range(0, len(grids), BATCH_SIZE)
+            ]
+        return np.concatenate(answers)
+
+    def inputs(self, grids: np.ndarray) -> torch.Tensor:
+        """Return the network's input for grids, float32, shape (n, 3, size, size)."""
+        images = torch.from_numpy(np.array(grids[:, None])).to(self.device).float() / 255
+        return normalise(images, self.preprocessing)
+
+    def place(self, heatmap: np.ndarray, *, cells: CellGrid | None = None) -> np.ndarray:
+        """Return a map of cells on the network's own grid, float32, shape (size, size); `cells` are the network's by default."""
+        grid, size = cells or self.cells, self.preprocessing.image_size
+        return place(heatmap, stride=grid.stride, start=grid.start, preprocessing=self.preprocessing, shape=(size, size))

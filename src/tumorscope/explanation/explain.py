@@ -373,14 +373,13 @@ class _Masks:
                         empty.append(record.path)
             grids.append(None if mask is None or not mask.any() else mask)
             sizes.append(spacing)
-        notes = [_left_out(refused, "cannot be used")] if refused else []
-        notes += [_left_out(empty, "mark no tumour at this resolution")] if empty else []
+        notes = [_left_out(refused, "Masks that cannot be used")] if refused else []
+        notes += [_left_out(empty, "Masks without any tumour at this resolution")] if empty else []
         return cls(tuple(grids), tuple(sizes), tuple(notes))
 
 
-def _left_out(names: Sequence[str], why: str) -> str:
-    plural = "mask" if len(names) == 1 else "masks"
-    return f"{len(names):,} {plural} {why}, so these images count as images without an outline (first: {names[0]})."
+def _left_out(names: Sequence[str], what: str) -> str:
+    return f"{what}: {len(names):,}; their images count as images without an outline (first: {names[0]})."
 
 
 def _grid_mask(manifest: Manifest, record: Record, preprocessing: Preprocessing) -> tuple[np.ndarray, float | None]:

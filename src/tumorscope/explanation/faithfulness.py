@@ -8,7 +8,7 @@ import numpy as np
 from tumorscope.data.counterfactual import erase, place_elsewhere
 from tumorscope.explanation.looking import Ask
 
-STEPS = 16
+STEPS = 10
 SHARES = tuple(step / STEPS for step in range(STEPS + 1))
 FILLS = ("blurred", "mean")
 _BLUR_SHARE = 1 / 22
@@ -31,14 +31,17 @@ def curves_of(grid: np.ndarray, orders: Mapping[str, np.ndarray], *, ask: Ask, l
     Source:
         Petsiuk et al. 2018, RISE, section 4.2, https://arxiv.org/abs/1806.07421
     """
+    fills = {fill: fill_of(grid, fill) for fill in FILLS}
+    whole, *empty = ask(np.stack([grid, *fills.values()]))[:, label_index]
+    ends = dict(zip(FILLS, empty, strict=True))
     curves: Curves = {}
-    for fill in FILLS:
-        filled = fill_of(grid, fill)
-        for order, heatmap in orders.items():
-            rank = _rank(heatmap)
+    for order, heatmap in orders.items():
+        rank = _rank(heatmap)
+        for fill, filled in fills.items():
             for kind, before, after in (("deletion", grid, filled), ("insertion", filled, grid)):
-                frames = np.stack([np.where(rank < share * grid.size, after, before) for share in SHARES])
-                curves[kind, fill, order] = ask(frames)[:, label_index]
+                frames = np.stack([np.where(rank < share * grid.size, after, before) for share in SHARES[1:-1]])
+                first, last = (whole, ends[fill]) if kind == "deletion" else (ends[fill], whole)
+                curves[kind, fill, order] = np.array([first, *ask(frames)[:, label_index], last])
     return curves
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -207,3 +208,10 @@ _METHODS: dict[str, Callable[[Classifier, Tensor, Tensor], Tensor]] = {
 }
 _AT_PIXELS = ("integrated_gradients", "occlusion")
 OTHER_METHODS: tuple[str, ...] = tuple(_METHODS)
+
+
+def refuse_missing() -> None:
+    """Raise UsageError when a package of the extra `explain` is not installed; asked before anything long begins."""
+    missing = [name for name in ("captum", "torchcam") if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"--methods needs {' and '.join(missing)}. Take pip install 'tumorscope[explain]'.")

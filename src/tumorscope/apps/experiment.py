@@ -73,7 +73,9 @@ def run(choices: Choices, reporter: Reporter) -> Path:
 
         evaluate_external(folder, choices.models, reporter, choices.device)
     from tumorscope.apps.collect import write_study_report
+    from tumorscope.apps.explanation_page import write_page
 
+    write_page(folder, choices.models)
     return write_study_report(folder, reporter)
 
 

@@ -50,7 +50,7 @@ class ExplainChoices:
     limit: int | None = None
     sample: int = 128
     methods: tuple[str, ...] = ()
-    method_images: int = 64
+    method_images: int = 32
     seed: int = 0
 
 
@@ -279,7 +279,7 @@ class _Work:
         usable = [place for place, mask in enumerate(masks) if mask is not None]
         thresholds = {}
         for kind in (OWN, DRAWN_AS_USUAL, *BASELINES, RANDOM_NETWORK, *self.choices.methods):
-            own = usable if kind not in self.choices.methods else usable[:: max(1, len(usable) // 16)]
+            own = usable if kind not in self.choices.methods else _evenly(np.array(usable, dtype=np.int64), 8).tolist()
             found = dict(self._maps(kind, grids, looked, own))
             chosen = choose_threshold([found[place] for place in own], [masks[place] for place in own])  # type: ignore[misc]
             if chosen is not None:

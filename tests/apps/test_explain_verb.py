@@ -1,0 +1,105 @@
+import csv
+import json
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+
+from tumorscope.apps.cli import main
+from tumorscope.apps.explaining import read_maps
+from tumorscope.data.phantom import write_phantom
+
+FILES = ("explanation.json", "maps.npz", "peaks.csv", "explained_images.csv")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A CNN of one epoch on 64 phantoms of 64 pixels, and another with another seed."""
+    place = tmp_path_factory.mktemp("explained")
+    small = partial(write_phantom, patients_per_label=8, slices_per_patient=2, image_size=64)
+    small(place / "set", seed=0)
+    for name in ("one", "two"):
+        data = ("--data", place / "set" / "manifest.csv")
+        choices = ("--models", "cnn", "--image-size", "64", "--epochs", "1", "--init", "none", "--recipe", "phantom")
+        assert called("run", *data, "--out", place / name, *choices, *(("--seed", 0) if name == "one" else ("--seed", 1)))[0] == 0
+    return place
+
+
+def called(*arguments):
+    """Exit status of the command line in this process."""
+    before, sys.argv = sys.argv, ["tumorscope", *map(str, arguments)]
+    try:
+        main()
+    except SystemExit as stopped:
+        return stopped.code or 0, stopped
+    finally:
+        sys.argv = before
+    return 0, None
+
+
+def test_run_measures_its_heatmaps_and_leaves_a_page(run):
+    page = (run / "one" / "explanation.html").read_text()
+    assert "not a medical device" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    content = json.loads((run / "one" / "cnn" / "explanation.json").read_text())
+    assert content["split"] == "test"
+    for key in ("pointing_game", "pointing_game_15px", "energy_inside", "dice", "deletion_auc", "insertion_auc", "randomisation"):
+        assert content[key], key
+    assert "explanation.html" in (run / "one" / "report.html").read_text()
+
+
+def test_explain_writes_where_it_is_told_and_repeats_nothing(run, tmp_path):
+    arguments = ("explain", run / "one", "-o", tmp_path / "ex", "--sample", "4", "--split", "train", "--limit", "3")
+    assert called(*arguments)[0] == 0
+    assert (tmp_path / "ex" / "explanation.html").is_file()
+    files = [tmp_path / "ex" / "cnn" / name for name in FILES]
+    before = [path.stat().st_mtime_ns for path in files]
+    assert called(*arguments)[0] == 0
+    assert [path.stat().st_mtime_ns for path in files] == before
+    content = json.loads(files[0].read_text())
+    assert content["images_count"] == 12
+    assert content["notes"] == ["The train images took part in the training of this cnn."]
+    stored = read_maps(files[1])
+    assert stored.label_maps.shape == (12, 4, 4, 4)
+    with files[2].open() as file:
+        peaks = list(csv.DictReader(file))
+    assert [row["path"] for row in peaks] == list(stored.paths)
+    assert all(0 <= float(row["row"]) < 64 for row in peaks if row["row"])
+    with np.load(files[1]) as raw:
+        assert raw["maps"].dtype == np.float16
+
+
+def test_other_methods_stand_beside_grad_cam(run, tmp_path):
+    methods = ("--methods", "hires_cam,occlusion", "--sample", "4", "--limit", "2")
+    assert called("explain", run / "one", "-o", tmp_path, *methods)[0] == 0
+    table = json.loads((tmp_path / "cnn" / "explanation.json").read_text())["energy_inside"]
+    assert set(table["methods"]) == {"hires_cam", "occlusion"}
+    assert table["methods"]["hires_cam"]["n"] == 6
+
+
+def test_maps_of_another_seed_are_compared(run, tmp_path):
+    small = ("--sample", "4", "--limit", "2")
+    assert called("explain", run / "one", "-o", tmp_path / "a", "--against", run / "one", *small)[0] == 0
+    same = json.loads((tmp_path / "a" / "cnn" / "explanation.json").read_text())["repeatability"]
+    assert same["rank_correlation"]["value"] == pytest.approx(1)
+    assert same["same_answer"]["value"] == 1
+    assert called("explain", run / "one", "-o", tmp_path / "b", "--against", run / "two", *small)[0] == 0
+    other = json.loads((tmp_path / "b" / "cnn" / "explanation.json").read_text())["repeatability"]
+    assert other["rank_correlation"]["value"] < 0.99
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("--split", "train"), 2, "need -o DIR"),
+        (("--methods", "magic"), 2, "score_cam"),
+        (("--methods", "layer_cam,layer_cam"), 2, "none twice"),
+        (("--against", "nowhere"), 1, "no trained cnn to compare with"),
+    ],
+)
+def test_wrong_use_is_said_in_a_line(run, capsys, arguments, status, message):
+    assert called("explain", run / "one", *arguments)[0] == status
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PLANES = ("axial", "coronal", "sagittal")
+from tumorscope.data.plane import PLANES
+
+__all__ = ["PLANES", "Scanner", "draw_scanner"]
 
 _CENTRE_MM = (0.0, -16.0, -4.0)
 _AXES = {

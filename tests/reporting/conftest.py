@@ -8,7 +8,7 @@ import pytest
 
 from tumorscope.labels import LABELS
 from tumorscope.predictions import Predictions
-from tumorscope.reporting.study import AugmentationExamples, ExplainedScan, ModelResult, Study
+from tumorscope.reporting.study import AugmentationExamples, ExplainedScan, FourMaps, ModelResult, Study
 
 CONFUSION = [[8, 1, 1, 0], [1, 9, 0, 0], [0, 1, 9, 0], [0, 0, 2, 8]]
 
@@ -122,6 +122,106 @@ def study(**changes: Any) -> Study:
         },
     }
     return Study(**values | changes)
+
+
+def cell(value: float | None, low: float | None = None, high: float | None = None, n: int = 612) -> dict[str, Any]:
+    """A number of `explanation.json`."""
+    return {"value": value, "interval": None if low is None else [low, high], "n": n}
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    """What was measured of the maps of one model: the peak ties with two baselines, beats two, and the tumour matters."""
+    unseen = {"centred_gaussian": 0.124, "brightest_region": 0.141, "edges": 0.03, "random_network": 0.05}
+    pointing = cell(0.136, 0.109, 0.165) | {
+        "per_class": {"pituitary": cell(0.25, 0.2, 0.3, 200), "glioma": cell(0.06, 0.03, 0.09, 212)},
+        "per_plane": {"axial": cell(0.11, 0.08, 0.14, 300)},
+        "per_size": {"large": cell(0.31, 0.2, 0.4, 90), "small": cell(0.02, 0.0, 0.05, 100)},
+        "correct": cell(0.139, 0.11, 0.17, 590),
+        "incorrect": cell(0.045, 0.0, 0.15, 22),
+        "baselines": {"drawn_as_usual": cell(0.08, 0.06, 0.1)} | {name: cell(value) for name, value in unseen.items()},
+        "methods": {"grad_cam_pp": cell(0.21, 0.18, 0.24), "occlusion": cell(0.1234, 0.1, 0.14)},
+    }
+    layers = [("classifier", 0.6, 0.7), ("features.18", 0.3, 0.4), ("features.0", 0.04, 0.1)]
+    curve = {"map": [0.9, 0.4, 0.1], "random_order": [0.9, 0.5, 0.1], "centre": [0.9, None, 0.1]}
+    alike = {
+        "rank_correlation": cell(0.91, 0.9, 0.92),
+        "peak_distance_px": cell(4.25, 4.0, 4.5),
+        "same_answer": cell(0.97, 0.96, 0.98),
+    }
+    values: dict[str, Any] = {
+        "split": "test",
+        "images_count": 1120,
+        "with_mask": 612,
+        "groups": 48,
+        "threshold": {"value": 0.35, "chosen_on": "validation", "n": 400},
+        "notes": ["Two masks are empty."],
+        "pointing_game": pointing,
+        "pointing_game_15px": cell(0.49, 0.45, 0.53) | {"baselines": {"centred_gaussian": cell(0.41)}},
+        "energy_inside": cell(0.05, 0.04, 0.06) | {"baselines": {"edges": cell(0.02)}},
+        "mask_share": cell(0.0231, 0.02, 0.03),
+        "peak_distance_px": cell(31.24, 29.0, 33.0) | {"baselines": {"centred_gaussian": cell(36.6), "edges": cell(20.0)}},
+        "deletion_auc": cell(0.44, 0.41, 0.47) | {"baselines": {"random_order": cell(0.55), "centre": cell(0.4)}},
+        "insertion_auc": cell(0.71, 0.68, 0.74) | {"baselines": {"random_order": cell(0.55), "centre": cell(0.62)}},
+        "curves": {"shares": [0, 0.5, 1], "deletion": {"blurred": curve}, "insertion": {"blurred": curve}},
+        "tumour_inpainted_drop": cell(0.31, 0.28, 0.34) | {"baselines": {"elsewhere": cell(0.04, 0.02, 0.06)}},
+        "randomisation": {
+            "n": 100,
+            "layers": [
+                {"layer": name, "rank_correlation": cell(rank, rank - 0.05, rank + 0.05), "structural_similarity": cell(like)}
+                for name, rank, like in layers
+            ],
+        },
+        "repeatability": {"against": "the training with seed 1", "n": 612} | alike,
+        "stability": {"flip": alike, "noise": alike},
+        "correct_and_incorrect": {
+            "n_correct": 1090,
+            "n_incorrect": 30,
+            "features": {
+                "concentration": {
+                    "correct": cell(0.2),
+                    "incorrect": cell(0.1),
+                    "difference": cell(-0.1, -0.2, 0.05),
+                    "p_value": 0.0004,
+                }
+            },
+            "auroc": {"confidence": cell(0.91, 0.85, 0.95), "attention": cell(0.52, 0.45, 0.6), "together": cell(0.9, 0.84, 0.96)},
+            "sentences": [],
+        },
+    }
+    return values | changes
+
+
+def four_maps(**changes: Any) -> FourMaps:
+    """A scan of a glioma whose maps peak at 4, 2, 1 and 0, the last being flat."""
+    heatmaps = np.zeros((4, 12, 10), dtype=np.float32)
+    heatmaps[0, 3, 4], heatmaps[1, 5, 5], heatmaps[2, 0, 9] = 4, 2, 1
+    values: dict[str, Any] = {
+        "path": "test/glioma/7.png",
+        "pixels": np.arange(120, dtype=np.uint8).reshape(12, 10),
+        "heatmaps": heatmaps,
+        "mask": None,
+        "label": "glioma",
+        "probabilities": np.array([0.25, 0.5, 0.125, 0.125]),
+    }
+    return FourMaps(**values | changes)
+
+
+@pytest.fixture
+def make_cell() -> Callable[..., dict[str, Any]]:
+    """Builder of a number of `explanation.json`: value, low, high, n."""
+    return cell
+
+
+@pytest.fixture
+def make_content() -> Callable[..., dict[str, Any]]:
+    """Builder of the content of `explanation.json`; keywords replace entries."""
+    return content
+
+
+@pytest.fixture
+def make_four_maps() -> Callable[..., FourMaps]:
+    """Builder of a scan with the maps of all labels; keywords replace its fields."""
+    return four_maps
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import base64
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from page_reader import Page
 
 from tumorscope import DISCLAIMER
 from tumorscope.errors import OutputError
@@ -25,34 +25,6 @@ SECTIONS = [
     "augmentation",
     "how",
 ]
-VOID = {"meta", "img", "link", "br", "hr"}
-
-
-class Page(HTMLParser):
-    """What a page consists of; a tag that is closed in the wrong order fails at once."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(text)
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if self._open[-1:] != ["style"]:
-            self.text += " " + " ".join(data.split())
-
-    def attributes(self, tag, name):
-        return [attrs[name] for found, attrs in self.tags if found == tag and name in attrs]
 
 
 @pytest.fixture
@@ -87,8 +59,11 @@ def test_nothing_on_the_page_leads_outside(make_study, quick):
     assert "http://" not in html
     assert "https://" not in html
     assert "//" not in "".join(page.attributes("a", "href"))
-    assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]
     assert all(source.startswith("data:image/png;base64,") for source in page.attributes("img", "src"))
+    assert all(source.startswith("data:image/png;base64,") for source in page.attributes("image", "href"))
+    assert all(source.startswith("#") for source in page.attributes("use", "href"))
     assert "url(" not in html
     assert "@import" not in html
 
@@ -96,7 +71,12 @@ def test_nothing_on_the_page_leads_outside(make_study, quick):
 def test_every_picture_has_words_for_those_who_cannot_see_it(make_study, quick):
     page = Page(render_report(make_study()))
     words = page.attributes("img", "alt")
-    assert len(words) == len(page.attributes("img", "src")) == 16
+    assert len(words) == len(page.attributes("img", "src")) == 10
+    drawn = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg" and attributes.get("role") == "img"]
+    assert len(drawn) == 2 * 6
+    assert all(attributes.get("aria-hidden") for tag, attributes in page.tags if tag == "svg" and "role" not in attributes)
+    words += [text for text in drawn if text != "The scan alone"]
+    assert len(words) == 16
     assert all(len(text) > 20 for text in words)
     assert "truth glioma, answer no tumour with probability 0.875, the map is highest at row 3, column 4" in " ".join(words)
     assert "no tumour: 0 as glioma, 1 as meningioma, 9 as no tumour" in " ".join(words)
@@ -114,7 +94,8 @@ def test_special_characters_stay_text(make_study, make_model, make_scan, quick):
     odd = "a/<script>alert('x')</script>&\"$.png"
     models = (make_model(mistakes=(make_scan(path=odd),), examples=()),)
     html = render_report(make_study(models=models, title="<b>&", notes=("<img src=x>",), headline=("1 < 2",), paired=None))
-    assert "<script>" not in html
+    assert "<script>alert" not in html
+    assert html.count("<script>") == 1
     assert "<img src=x>" not in html
     text = Page(html).text
     for words in (odd, "<b>&", "<img src=x>", "1 < 2"):
@@ -171,7 +152,7 @@ def test_folds_are_explained(make_study, quick):
     assert "Cross-validation" not in render_report(make_study())
 
 
-def test_a_report_and_its_figures_are_written_and_the_page_holds_the_very_same_pictures(make_study, make_model, tmp_path):
+def test_a_report_and_its_figures_are_written_and_the_page_holds_the_very_same_charts(make_study, make_model, tmp_path):
     study = make_study(models=(make_model(),), paired=None)
     write_report(study, tmp_path / "report.html", folders(tmp_path))
     charts = {"learning_curves", "confusion_matrix", "roc_curves", "precision_recall_curves"}
@@ -181,7 +162,8 @@ def test_a_report_and_its_figures_are_written_and_the_page_holds_the_very_same_p
     shown = {
         base64.b64decode(src.partition(",")[2]) for src in Page((tmp_path / "report.html").read_text()).attributes("img", "src")
     }
-    assert shown == {(tmp_path / name).read_bytes() for name in expected if name.endswith(".png")}
+    drawn = {"figures/class_counts.png", "figures/augmentation.png", *(f"m/figures/{name}.png" for name in charts)}
+    assert shown == {(tmp_path / name).read_bytes() for name in drawn}
 
 
 def test_figures_of_an_earlier_report_with_more_mistakes_are_removed_and_other_files_stay(make_study, make_model, tmp_path):
@@ -201,7 +183,7 @@ def test_the_same_study_gives_the_same_page(make_study, make_model):
 
 
 def test_nothing_is_left_behind_when_drawing_fails_half_way(make_study, tmp_path, monkeypatch):
-    def fail(examples):
+    def fail(examples, notes):
         raise MemoryError("no room to draw")
 
     monkeypatch.setattr(heatmap_figures, "grad_cam_panel", fail)
@@ -248,3 +230,28 @@ def test_what_the_audit_found_stands_in_the_report(make_study, quick):
     assert "Something leaks." in text
     assert '<th scope="row">all</th><td>12</td><td>8</td>' in text
     assert "Something leaks." not in render_report(make_study())
+
+
+def test_a_scan_that_is_shown_three_times_is_stored_once(make_study, quick):
+    page = Page(render_report(make_study()))
+    shown = [attributes["href"] for tag, attributes in page.tags if tag == "use" and attributes["href"].startswith("#scan-")]
+    assert len(shown) == 2 * 6
+    stored = [attributes["id"] for tag, attributes in page.tags if tag == "image" and "scan-" in attributes.get("id", "")]
+    assert [f"#{name}" for name in stored] == list(dict.fromkeys(shown))
+    assert len(stored) == 1
+
+
+def test_without_overlays_there_is_no_script_and_none_is_allowed(make_study, make_model, quick):
+    html = render_report(make_study(models=(make_model(examples=(), mistakes=()),), paired=None))
+    assert "script" not in html.partition("</head>")[0]
+    assert "<script" not in html
+
+
+def test_measured_heatmaps_stand_in_the_report_of_a_run_only_where_they_were_measured(make_study, make_model, make_content, quick):
+    models = (make_model(explanation=make_content()), make_model(name="cnn", explanation={"pointing_game": None}))
+    page = Page(render_report(make_study(models=models)))
+    assert "MobileNetV2: is the map about the tumour?" in page.text
+    assert "CNN from scratch: is the map about the tumour?" not in page.text
+    assert "13.6\u00a0% (10.9–16.5) of 612 outlined scans" in page.text
+    assert "Brightest region" in page.text
+    assert "is the map about" not in render_report(make_study())

@@ -79,7 +79,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
         counts: Split to label to number of images; a label that is missing counts as none.
     """
     figure = Figure(figsize=(7.6, 3.6), layout="constrained")
-    axes = _axes(figure)
+    axes = chart_axes(figure)
     width = 0.8 / max(1, len(counts))
     for position, (split, per_label) in enumerate(counts.items()):
         colour, hatch = SPLIT_STYLES.get(split, OTHER_SPLIT_STYLE)
@@ -110,7 +110,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]], *, title: str, best_ep
     epochs = [int(row["epoch"]) for row in history]
     mark = _best_mark(history, best_epoch)
     for position, quantity in enumerate(("loss", "accuracy")):
-        axes = _axes(figure, (1, 2, position + 1))
+        axes = chart_axes(figure, (1, 2, position + 1))
         axes.plot(epochs, _column(history, f"train_{quantity}"), "o-", ms=3.5, color=TRAIN_COLOUR, label="training")
         axes.plot(epochs, _column(history, f"validation_{quantity}"), "s--", ms=3.5, color=VALIDATION_COLOUR, label="validation")
         if mark is not None:
@@ -133,7 +133,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], *, title: str) -> Figure:
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     figure = Figure(figsize=(5.2, 4.5), layout="constrained")
-    axes = _axes(figure)
+    axes = chart_axes(figure)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
     for (row, column), count in np.ndenumerate(counts):
         share = percent(float(shares[row, column])) if totals[row, 0] else DASH
@@ -160,7 +160,7 @@ def roc_curves(curves: Mapping[str, Any], areas: Mapping[str, float | None], *, 
         title: Name of the model.
     """
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
-    axes = _axes(figure)
+    axes = chart_axes(figure)
     axes.plot([0, 1], [0, 1], color="#b5bec8", lw=1, label="_chance")
     _draw_curves(axes, curves, areas, drawstyle="default")
     _frame_curves(axes, title)
@@ -180,7 +180,7 @@ def precision_recall_curves(curves: Mapping[str, Any], areas: Mapping[str, float
         title: Name of the model.
     """
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
-    axes = _axes(figure)
+    axes = chart_axes(figure)
     _draw_curves(axes, curves, areas, drawstyle="steps-post")
     _frame_curves(axes, title)
     axes.set_xlabel("recall: share of the scans of this class that is found")
@@ -228,7 +228,8 @@ def _zoom(axes: Axes, place: tuple[float, float, float, float], *, xlim: tuple[f
     return inset
 
 
-def _axes(figure: Figure, place: tuple[int, int, int] = (1, 1, 1)) -> Axes:
+def chart_axes(figure: Figure, place: tuple[int, int, int] = (1, 1, 1)) -> Axes:
+    """Add axes in the style of all charts; `place` is rows, columns and position as matplotlib counts them."""
     axes = figure.add_subplot(*place)
     axes.set_axisbelow(True)
     axes.grid(color=GRID, lw=0.8)

@@ -1,4 +1,4 @@
-"""Pictures of scans: Grad-CAM panels and augmentation examples. Colour here has no meaning beyond the raw map."""
+"""Pictures of scans: Grad-CAM panels, maps of all labels, augmentation. Colour has no meaning beyond the raw map."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from tumorscope.labels import label_info
+from tumorscope.labels import LABELS, label_info
 from tumorscope.reporting.figures import INK, MUTED
 from tumorscope.reporting.report_tables import percent
-from tumorscope.reporting.study import AugmentationExamples, ExplainedScan
+from tumorscope.reporting.study import AugmentationExamples, ExplainedScan, FourMaps
 
 COLOURS = "inferno"
 STRONGEST_ALPHA = 0.75
@@ -20,7 +20,7 @@ OUTLINE_COLOUR = "#00e5ff"
 LEGEND = "Colour: raw Grad-CAM, more opaque where higher. Cross: highest value. Cyan line: outline of the tumour, where known."
 
 
-def overlay_colours(heatmap: np.ndarray) -> np.ndarray:
+def overlay_colours(heatmap: np.ndarray, *, highest: float | None = None) -> np.ndarray:
     """Return the colours that are laid over a scan; where the map is zero they are fully transparent.
 
     The map is divided by its own highest value for drawing only, so colours of two scans cannot be compared; a map that is
@@ -28,11 +28,12 @@ def overlay_colours(heatmap: np.ndarray) -> np.ndarray:
 
     Args:
         heatmap: Raw map, float, shape (rows, columns), at least 0.
+        highest: Divide by this instead, for maps that share a scale; at least the map's highest value.
 
     Returns:
         float64, shape (rows, columns, 4): red, green, blue and opacity, each 0 to 1.
     """
-    highest = float(heatmap.max())
+    highest = float(heatmap.max()) if highest is None else highest
     relative = heatmap.astype(np.float64) / highest if highest > 0 else np.zeros(heatmap.shape)
     colours = np.array(colormaps[COLOURS](relative))
     colours[..., 3] = STRONGEST_ALPHA * relative
@@ -47,22 +48,37 @@ def peak_of(heatmap: np.ndarray) -> tuple[int, int] | None:
     return int(row), int(column)
 
 
-def grad_cam_panel(examples: Sequence[ExplainedScan]) -> Figure:
+def grad_cam_panel(examples: Sequence[ExplainedScan], notes: Sequence[str] = ()) -> Figure:
     """Draw scans, one per row, each beside itself with its Grad-CAM laid over.
 
     Args:
         examples: At least one.
+        notes: What stands above each row, one per example, or none at all.
     """
-    figure = Figure(figsize=(4.2, 2.0 * len(examples) + 0.35), layout="constrained")
+    figure = Figure(figsize=(4.2, (2.15 if notes else 2.0) * len(examples) + 0.35), layout="constrained")
     grid = figure.subplots(len(examples), 2, squeeze=False)
-    for (left, right), example in zip(grid, examples, strict=True):
+    for (left, right), example, note in zip(grid, examples, notes or [""] * len(examples), strict=True):
         _picture(left, example.pixels)
-        _picture(right, example.pixels)
-        left.set_title(_answer(example), loc="left", fontsize=9, color=INK)
-        right.imshow(overlay_colours(example.heatmap))
-        _outline(right, example.mask)
-        _mark_peak(right, example.heatmap)
-        _scale_bar(figure, right, float(example.heatmap.max()))
+        title = f"{note}\n{answer_words(example)}" if note else answer_words(example)
+        left.set_title(title, loc="left", fontsize=9, color=INK, parse_math=False)
+        _overlay(right, example.pixels, example.heatmap, example.mask)
+        _scale_bar(figure, [right], float(example.heatmap.max()))
+    return figure
+
+
+def four_maps(scan: FourMaps) -> Figure:
+    """Draw one scan beside the maps of all labels, whose colours can be compared: they share the scale at the right."""
+    figure = Figure(figsize=(9.4, 2.8), layout="constrained")
+    alone, *others = figure.subplots(1, 1 + len(LABELS))
+    _picture(alone, scan.pixels)
+    alone.set_title(f"truth:\n{label_info(scan.label).display_name}", loc="left", fontsize=9, color=INK)
+    highest = float(scan.heatmaps.max())
+    for axes, label, heatmap, probability in zip(others, LABELS, scan.heatmaps, scan.probabilities, strict=True):
+        _overlay(axes, scan.pixels, heatmap, scan.mask, highest=highest)
+        role = " (answer)" if label == scan.predicted else ""
+        title = f"{label_info(label).display_name}\n{percent(float(probability))}{role}"
+        axes.set_title(title, loc="left", fontsize=9, color=INK)
+    _scale_bar(figure, others, highest)
     return figure
 
 
@@ -89,10 +105,18 @@ def _picture(axes: Axes, pixels: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def _answer(example: ExplainedScan) -> str:
+def answer_words(example: ExplainedScan) -> str:
+    """Return whether the answer is right, what it is and how probable, in a few words."""
     truth, answer = label_info(example.label).display_name, label_info(example.predicted).display_name
     certainty = percent(example.probability)
     return f"Right: {truth}, {certainty}" if example.correct else f"Wrong: {truth} taken for {answer}, {certainty}"
+
+
+def _overlay(axes: Axes, pixels: np.ndarray, heatmap: np.ndarray, mask: np.ndarray | None, *, highest: float | None = None) -> None:
+    _picture(axes, pixels)
+    axes.imshow(overlay_colours(heatmap, highest=highest))
+    _outline(axes, mask)
+    _mark_peak(axes, heatmap)
 
 
 def _outline(axes: Axes, mask: np.ndarray | None) -> None:
@@ -113,7 +137,7 @@ def _mark_peak(axes: Axes, heatmap: np.ndarray) -> None:
     axes.plot(peak[1], peak[0], "+", color="white", ms=10, mew=1.6, path_effects=halo)
 
 
-def _scale_bar(figure: Figure, axes: Axes, highest: float) -> None:
+def _scale_bar(figure: Figure, axes: Sequence[Axes], highest: float) -> None:
     """Show which raw value each colour stands for."""
     colours = ScalarMappable(Normalize(0, highest or 1), COLOURS)
     ticks = {0.0: "0", highest: f"{highest:.3g}"}

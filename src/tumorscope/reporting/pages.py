@@ -2,13 +2,18 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tumorscope.reporting import explanation_tables
+from tumorscope.reporting.explanation_sentences import model_sentences
+
 
 def page_environment() -> Environment:
     """Return the environment in which every page is rendered."""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("tumorscope.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"explanation_tables": explanation_tables, "explanation_sentences": model_sentences}
+    return environment

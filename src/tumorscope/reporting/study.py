@@ -40,19 +40,7 @@ class ExplainedScan:
     index: int
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 2 or 0 in self.pixels.shape or self.pixels.dtype != np.uint8:
-            raise EvaluationError(
-                f"{self.path}: pixels of type {self.pixels.dtype} and shape {self.pixels.shape}; allowed: uint8 (rows, columns)."
-            )
-        for name, array in (("heatmap", self.heatmap), ("mask", self.mask)):
-            if array is not None and array.shape != self.pixels.shape:
-                raise EvaluationError(
-                    f"{self.path}: the {name} has shape {array.shape}, the scan {self.pixels.shape}. Map it onto the scan first."
-                )
-        if self.heatmap.dtype.kind != "f" or not np.isfinite(self.heatmap).all() or (self.heatmap < 0).any():
-            raise EvaluationError(f"{self.path}: a heatmap needs finite floating values of at least 0. Hand over the raw Grad-CAM.")
-        if self.mask is not None and self.mask.dtype != np.bool_:
-            raise EvaluationError(f"{self.path}: a mask of type {self.mask.dtype}; allowed: bool.")
+        _check_maps(self.path, self.pixels, self.heatmap[None], self.mask)
         _check_labels((self.label, self.predicted), where=self.path)
         if not 0 <= self.probability <= 1:
             raise EvaluationError(f"{self.path}: probability {self.probability}; allowed: 0 to 1.")
@@ -61,6 +49,43 @@ class ExplainedScan:
     def correct(self) -> bool:
         """Whether the answer is the truth."""
         return self.label == self.predicted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FourMaps:
+    """One scan with the maps of all labels.
+
+    Attributes:
+        path: Image, as its manifest spells it.
+        pixels: The scan as shown, uint8, shape (rows, columns).
+        heatmaps: Raw maps on the scan's grid in the order of `LABELS`, float32, shape (4, rows, columns), at least 0, no unit.
+        mask: Where the tumour lies, bool, shape (rows, columns), or None when unknown.
+        label: The truth, one of `LABELS`.
+        probabilities: Of the labels in their order, shape (4,), each 0 to 1.
+    """
+
+    path: str
+    pixels: np.ndarray
+    heatmaps: np.ndarray
+    mask: np.ndarray | None
+    label: str
+    probabilities: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.heatmaps) != len(LABELS) or np.shape(self.probabilities) != (len(LABELS),):
+            raise EvaluationError(
+                f"{self.path}: {len(self.heatmaps)} maps and probabilities of shape {np.shape(self.probabilities)}; "
+                f"allowed: {len(LABELS)} of each, one per label."
+            )
+        _check_maps(self.path, self.pixels, self.heatmaps, self.mask)
+        _check_labels((self.label,), where=self.path)
+        if not ((self.probabilities >= 0) & (self.probabilities <= 1)).all():
+            raise EvaluationError(f"{self.path}: probabilities {self.probabilities}; allowed: 0 to 1.")
+
+    @property
+    def predicted(self) -> str:
+        """The answer: the label with the highest probability, the first of equals."""
+        return LABELS[int(np.argmax(self.probabilities))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +104,7 @@ class ModelResult:
             centre_distance, any of them None or missing; None when not compared.
         curves: `roc`: label or `tumour` to (false positive rate, true positive rate); `pr`: to (recall, precision).
         best_epoch: Epoch whose weights were kept, or None when not recorded.
+        explanation: Content of `explanation.json`, or None when the maps were not measured.
     """
 
     name: str
@@ -90,6 +116,7 @@ class ModelResult:
     attention: Mapping[str, Mapping[str, Any]] | None = None
     curves: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     best_epoch: int | None = None
+    explanation: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in REQUIRED_METRICS if name not in self.metrics]
@@ -193,3 +220,18 @@ def _check_labels(labels: Mapping[str, Any] | tuple[str, ...], *, where: str) ->
     unknown = [label for label in labels if label not in LABELS]
     if unknown:
         raise EvaluationError(f"{where}: unknown label {unknown[0]!r}. Allowed: {', '.join(LABELS)}.")
+
+
+def _check_maps(path: str, pixels: np.ndarray, heatmaps: np.ndarray, mask: np.ndarray | None) -> None:
+    """Refuse maps, of shape (n, rows, columns), or a mask that do not lie on the scan."""
+    if pixels.ndim != 2 or 0 in pixels.shape or pixels.dtype != np.uint8:
+        raise EvaluationError(f"{path}: pixels of type {pixels.dtype} and shape {pixels.shape}; allowed: uint8 (rows, columns).")
+    for name, array in (("heatmap", heatmaps[0]), ("mask", mask)):
+        if array is not None and array.shape != pixels.shape:
+            raise EvaluationError(
+                f"{path}: the {name} has shape {array.shape}, the scan {pixels.shape}. Map it onto the scan first."
+            )
+    if heatmaps.dtype.kind != "f" or not np.isfinite(heatmaps).all() or (heatmaps < 0).any():
+        raise EvaluationError(f"{path}: a heatmap needs finite floating values of at least 0. Hand over the raw Grad-CAM.")
+    if mask is not None and mask.dtype != np.bool_:
+        raise EvaluationError(f"{path}: a mask of type {mask.dtype}; allowed: bool.")

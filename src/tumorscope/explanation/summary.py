@@ -96,7 +96,7 @@ def metric_table(
     return {
         **mean_cell(own, numbers, seed=seed),
         "per_class": parts(LABELS, [image.label for image in images]),
-        "per_plane": parts(PLANES, [image.plane for image in images]),
+        "per_plane": parts((*PLANES, "unknown"), [image.plane or "unknown" for image in images]),
         "per_size": parts(SIZES, [image.size for image in images]),
         "correct": cell([image.correct for image in images]),
         "incorrect": cell([not image.correct for image in images]),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tumorscope.reporting.figures import png_bytes
-from tumorscope.reporting.heatmap_figures import STRONGEST_ALPHA, augmentation, grad_cam_panel, overlay_colours, peak_of
+from tumorscope.reporting.heatmap_figures import STRONGEST_ALPHA, augmentation, four_maps, grad_cam_panel, overlay_colours, peak_of
 from tumorscope.reporting.study import AugmentationExamples
 
 
@@ -88,3 +88,20 @@ def test_augmentation_leaves_out_what_has_no_examples():
     original = np.zeros((4, 4), dtype=np.uint8)
     assert len(augmentation(AugmentationExamples(original, none, original[None], none)).axes) == 2
     assert png_bytes(augmentation(AugmentationExamples(original, none, none, none)))
+
+
+def test_a_note_stands_above_the_answer_of_its_scan(make_scan):
+    panel = grad_cam_panel([make_scan()], ["best: 71 $x$ %"])
+    assert panel.axes[0].get_title(loc="left") == "best: 71 $x$ %\nWrong: glioma taken for no tumour, 87.5 %"
+    assert png_bytes(panel)
+
+
+def test_maps_of_all_labels_share_the_scale_of_the_highest(make_four_maps):
+    figure = four_maps(make_four_maps())
+    alone, *others, bar = figure.axes
+    assert [float(axes.images[1].get_array()[..., 3].max()) for axes in others] == pytest.approx([0.75, 0.375, 0.1875, 0])
+    assert bar.get_ylim() == (0, 4)
+    assert alone.get_title(loc="left") == "truth:\nglioma"
+    assert others[1].get_title(loc="left") == "meningioma\n50.0 % (answer)"
+    assert [len(axes.lines) for axes in others] == [1, 1, 1, 0]
+    assert png_bytes(figure)

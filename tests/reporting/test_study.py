@@ -55,3 +55,23 @@ def test_augmentation_examples_refuse_other_sizes_and_types():
         AugmentationExamples(grey, grey, grey[None], grey[None])
     with pytest.raises(EvaluationError, match="uint8"):
         AugmentationExamples(grey, grey[None].astype(float), grey[None], grey[None])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"heatmaps": np.zeros((3, 12, 10), dtype=np.float32)}, "3 maps"),
+        ({"probabilities": np.ones(3)}, "one per label"),
+        ({"heatmaps": np.zeros((4, 6, 5), dtype=np.float32)}, "Map it onto the scan first"),
+        ({"heatmaps": np.full((4, 12, 10), -1, dtype=np.float32)}, "at least 0"),
+        ({"label": "tumor"}, "unknown label"),
+        ({"probabilities": np.array([2.0, 0, 0, 0])}, "0 to 1"),
+    ],
+)
+def test_maps_of_all_labels_that_do_not_fit_their_scan_are_refused(make_four_maps, changes, words):
+    with pytest.raises(EvaluationError, match=words):
+        make_four_maps(**changes)
+
+
+def test_the_answer_of_four_maps_is_the_most_probable_label(make_four_maps):
+    assert make_four_maps().predicted == "meningioma"

@@ -241,6 +241,12 @@ def test_a_scan_that_is_shown_three_times_is_stored_once(make_study, quick):
     assert len(stored) == 1
 
 
+def test_the_policy_allows_the_script_of_the_sliders_and_nothing_else(make_study, quick):
+    page = Page(render_report(make_study()))
+    assert page.may_run_its_script()
+    assert len([tag for tag, _ in page.tags if tag == "input"]) == page.text.count("Opacity of the map") == 6
+
+
 def test_without_overlays_there_is_no_script_and_none_is_allowed(make_study, make_model, quick):
     html = render_report(make_study(models=(make_model(examples=(), mistakes=()),), paired=None))
     assert "script" not in html.partition("</head>")[0]

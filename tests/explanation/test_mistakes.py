@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tumorscope.explanation.attention import FEATURES
-from tumorscope.explanation.mistakes import compare_answers
+from tumorscope.explanation.mistakes import JudgedMaps, compare_answers
 
 
 def made_up(count, *, seed, effect):
@@ -16,9 +16,14 @@ def made_up(count, *, seed, effect):
     return rows, confidence, correct
 
 
+def compared(rows, confidence, correct, groups, *, seed, labels=None):
+    answers = np.zeros(len(rows), dtype=int) if labels is None else labels
+    return compare_answers(JudgedMaps(rows, answers, confidence, correct, groups), seed=seed)
+
+
 def test_a_feature_that_tells_wrong_answers_is_found_and_the_others_are_not():
     rows, confidence, correct = made_up(400, seed=0, effect=2.0)
-    found = compare_answers(rows, confidence, correct, np.arange(400), seed=0)
+    found = compared(rows, confidence, correct, np.arange(400), seed=0)
     assert found["features"]["entropy"]["p_value"] < 0.01
     assert found["features"]["entropy"]["difference"]["value"] == pytest.approx(2.0, abs=0.4)
     assert found["features"]["concentration"]["p_value"] > 0.01
@@ -32,7 +37,7 @@ def test_p_values_of_nothing_are_spread_evenly():
     values = []
     for seed in range(40):
         rows, confidence, correct = made_up(80, seed=seed, effect=0.0)
-        values.append(compare_answers(rows, confidence, correct, np.arange(80), seed=seed)["features"]["strength"]["p_value"])
+        values.append(compared(rows, confidence, correct, np.arange(80), seed=seed)["features"]["strength"]["p_value"])
     assert np.mean(np.array(values) < 0.1) < 0.3
     assert np.mean(np.array(values) > 0.5) > 0.25
 
@@ -43,8 +48,8 @@ def test_whole_patients_that_are_wrong_count_as_one_each():
     level = rng.normal(size=20)
     rows = [{name: level[group] + 0.01 * rng.normal() for name in FEATURES} for group in groups]
     correct = groups >= 4
-    by_group = compare_answers(rows, np.full(400, 0.9), correct, groups, seed=0)["features"]["strength"]
-    by_image = compare_answers(rows, np.full(400, 0.9), correct, np.arange(400), seed=0)["features"]["strength"]
+    by_group = compared(rows, np.full(400, 0.9), correct, groups, seed=0)["features"]["strength"]
+    by_image = compared(rows, np.full(400, 0.9), correct, np.arange(400), seed=0)["features"]["strength"]
     assert np.ptp(by_group["difference"]["interval"]) > 2 * np.ptp(by_image["difference"]["interval"])
 
 
@@ -52,7 +57,7 @@ def test_too_few_wrong_answers_are_said_to_be_too_few():
     rows, confidence, _ = made_up(50, seed=0, effect=1.0)
     correct = np.ones(50, dtype=bool)
     correct[:3] = False
-    found = compare_answers(rows, confidence, correct, np.arange(50), seed=0)
+    found = compared(rows, confidence, correct, np.arange(50), seed=0)
     assert found["auroc"] == {}
     assert found["sentences"] == [
         "3 answers are wrong and 47 right: fewer than 10 of one kind, so nothing is said about telling them apart by their maps."
@@ -61,6 +66,20 @@ def test_too_few_wrong_answers_are_said_to_be_too_few():
 
 def test_without_any_wrong_answer_nothing_is_compared():
     rows, confidence, _ = made_up(30, seed=0, effect=1.0)
-    found = compare_answers(rows, confidence, np.ones(30, dtype=bool), np.arange(30), seed=0)
+    found = compared(rows, confidence, np.ones(30, dtype=bool), np.arange(30), seed=0)
     assert found["features"]["entropy"]["difference"]["value"] is None
     assert found["features"]["entropy"]["correct"]["n"] == 30
+
+
+def test_a_difference_between_labels_is_not_taken_for_one_between_right_and_wrong():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 600)
+    correct = rng.random(600) > np.where(labels == 1, 0.4, 0.05)  # mistakes gather under the second label
+    rows = [{name: float(rng.normal() + 3 * label) for name in FEATURES} for label in labels]
+    confidence = rng.uniform(0.5, 1, 600)
+    found = compared(rows, confidence, correct, np.arange(600), seed=0, labels=labels)
+    low, high = found["features"]["entropy"]["difference"]["interval"]
+    assert low < 0 < high
+    assert found["features"]["entropy"]["incorrect"]["value"] > found["features"]["entropy"]["correct"]["value"] + 1
+    assert found["auroc_gained"]["interval"][0] < 0.01
+    assert "adds nothing" in found["sentences"][-1]

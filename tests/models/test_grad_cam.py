@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from tumorscope.models.grad_cam import grad_cam, head_jacobian
-from tumorscope.models.network import NETWORKS, build
+from tumorscope.models.network import NETWORKS, Classifier, build
 
 
 def autograd_grad_cam(network, images, label_index):
@@ -64,3 +64,33 @@ def test_jacobian_of_a_small_perceptron_drops_the_silent_unit():
 def test_head_without_a_known_derivative_is_refused():
     with pytest.raises(TypeError, match="Sigmoid"):
         head_jacobian(nn.Sequential(nn.Sigmoid()), torch.ones(1, 2))
+
+
+def test_a_two_filter_network_answers_a_4x4_image_as_worked_by_hand():
+    """The first filter sees red, the second green; the head likes red for the first label and both for the second."""
+    features = nn.Conv2d(3, 2, kernel_size=1, bias=False)
+    head = nn.Sequential(nn.Linear(2, 2))
+    with torch.no_grad():
+        features.weight.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])[:, :, None, None])
+        head[0].weight.copy_(torch.tensor([[1.0, -1.0], [0.5, 2.0]]))
+        head[0].bias.copy_(torch.tensor([0.25, 0.0]))
+    image = torch.zeros(1, 3, 4, 4)
+    image[0, 0, 1, 1], image[0, 1, 2, 3] = 16.0, 8.0
+    with torch.inference_mode():
+        answer = Classifier("toy", features, head).eval().answer(image)
+    assert answer.features.tolist() == [[1.0, 0.5]]  # 16 and 8 over 16 cells
+    assert answer.logits.tolist() == [[0.75, 1.5]]  # 1 - 0.5 + 0.25, and 0.5 + 1
+    assert answer.maps[0, 0, 1, 1] == 1.0  # 16 * 1 / 16
+    assert answer.maps[0, 0].sum() == 1.0  # green counts against the first label and is cut off
+    assert (answer.maps[0, 1, 1, 1], answer.maps[0, 1, 2, 3]) == (0.5, 1.0)
+
+
+def test_the_map_of_one_label_for_each_image_is_that_of_all_labels():
+    torch.manual_seed(5)
+    for name in NETWORKS:
+        network = build(name).eval()
+        with torch.inference_mode():
+            feature_map = network.features(torch.randn(3, 3, 64, 64))
+            chosen = torch.tensor([2, 0, 3])
+            alone, together = grad_cam(feature_map, network.head, chosen), grad_cam(feature_map, network.head)
+        torch.testing.assert_close(alone, together[torch.arange(3), chosen])

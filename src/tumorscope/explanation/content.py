@@ -13,7 +13,7 @@ from tumorscope.explanation.attention import FEATURES
 from tumorscope.explanation.explain import DRAWN_AS_USUAL, RANDOM_NETWORK, ExplainChoices, Explanation
 from tumorscope.explanation.faithfulness import SHARES
 from tumorscope.explanation.localisation import LOCALISATION
-from tumorscope.explanation.mistakes import compare_answers
+from tumorscope.explanation.mistakes import JudgedMaps, compare_answers
 from tumorscope.explanation.summary import OWN, MeasuredImage, metric_table
 from tumorscope.labels import LABELS
 from tumorscope.resampling import number_groups
@@ -62,17 +62,20 @@ def tables_of(images: Sequence[MeasuredImage], *, methods: Sequence[str] = (), s
     """
     numbers = number_groups([image.group for image in images])
     shares = [image.mask_share for image in images if image.mask_share is not None]
-    correct = np.array([image.correct for image in images])
-    measures = [image.measures.get(OWN, {}) for image in images]
+    judged = JudgedMaps(
+        measures=[image.measures.get(OWN, {}) for image in images],
+        predicted_index=np.array([LABELS.index(image.predicted) for image in images]),
+        confidence=np.array([image.confidence for image in images]),
+        correct=np.array([image.correct for image in images]),
+        groups=numbers,
+    )
     return {
         "images_count": len(images),
         "with_mask": len(shares),
         "groups": int(numbers.max()) + 1,
         "mask_share": {"value": float(np.mean(shares)), "interval": None, "n": len(shares)} if shares else None,
         **{metric: metric_table(images, metric, methods=methods, seed=seed) for metric in METRICS},
-        "correct_and_incorrect": compare_answers(
-            measures, np.array([image.confidence for image in images]), correct, numbers, seed=seed
-        ),
+        "correct_and_incorrect": compare_answers(judged, seed=seed),
     }
 
 

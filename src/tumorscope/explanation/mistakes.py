@@ -1,14 +1,17 @@
 """Do heatmaps of wrong answers look different, and can they tell that an answer is wrong? Pure functions of arrays."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tumorscope.explanation.attention import FEATURES
+from tumorscope.labels import LABELS
 from tumorscope.resampling import (
     LEVEL,
     RESAMPLES,
+    divide,
     mean_interval,
     percentile_interval,
     resample_weights,
@@ -23,40 +26,69 @@ FEWEST = 10
 _FOLDS = 5
 
 
-def compare_answers(
-    measures: Sequence[Mapping[str, float | None]], confidence: np.ndarray, correct: np.ndarray, groups: np.ndarray, *, seed: int
-) -> dict[str, Any]:
-    """Return how the maps of right and wrong answers differ, and how well a map tells that its answer is wrong.
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedMaps:
+    """Measured maps with the answers they belong to.
 
-    Args:
+    Attributes:
         measures: One per image, with the keys of `COMPARED`, None where an image has no such measure.
+        predicted_index: The answers as positions in `LABELS`, int64, shape (n,).
         confidence: Probability of each answer, float64, shape (n,).
         correct: Whether it is right, bool, shape (n,).
         groups: Group of every image, int64, shape (n,), see `resampling.number_groups`.
+    """
+
+    measures: Sequence[Mapping[str, float | None]]
+    predicted_index: np.ndarray
+    confidence: np.ndarray
+    correct: np.ndarray
+    groups: np.ndarray
+
+
+def compare_answers(judged: JudgedMaps, *, seed: int) -> dict[str, Any]:
+    """Return how the maps of right and wrong answers differ, and how well a map tells that its answer is wrong.
+
+    Wrong answers are not spread evenly over the labels, and maps of different labels look different. So a difference that counts
+    is one from right answers of the same label, and a map must add something to confidence and label together.
+
+    Args:
+        judged: Maps and answers.
         seed: Of the bootstrap and of the folds.
 
     Returns:
-        `n_correct`, `n_incorrect`; `features` {name: {correct, incorrect, difference (incorrect minus correct), p_value}}, tested
-        by a bootstrap over groups; `auroc`: area under the ROC curve of finding wrong answers by one minus the `confidence`, by
-        each feature of the map alone (at least 0.5, in whichever direction it points), by all features that need no outline
-        together (`attention`), and by these with the confidence (`together`), the last two from models that have not seen the
-        image's group; each {value, interval, n}. `sentences` say it in words.
+        `n_correct`, `n_incorrect`; `features` {name: {correct, incorrect (means), difference: of wrong answers from the mean of
+        right ones with the same label, p_value}}, tested by a bootstrap over groups; `auroc`: area under the ROC curve of finding
+        wrong answers by one minus the `confidence`; by each feature of the map alone, in the direction that fits these images
+        best, so at least 0.5; and, from logistic regressions that have not seen the image's group, by `confidence_and_label`, by
+        the features of the map that need no outline with the label (`attention`), and by all of these (`together`); each {value,
+        interval, n}. `auroc_gained` is what the map adds to confidence and label. `sentences` say it in words.
     """
-    columns = {name: np.array([_nan(row.get(name)) for row in measures]) for name in COMPARED}
-    features = {name: _difference(values, correct, groups, seed=seed) for name, values in columns.items()}
+    correct, groups = judged.correct, judged.groups
+    columns = {name: np.array([_nan(row.get(name)) for row in judged.measures]) for name in COMPARED}
+    features = {name: _difference(values, judged, seed=seed) for name, values in columns.items()}
     areas: dict[str, Any] = {}
+    gained = None
     enough = min(int(correct.sum()), int((~correct).sum())) >= FEWEST
     if enough:
-        scores = {"confidence": 1 - confidence, **{name: _towards_wrong(values, correct) for name, values in columns.items()}}
         known = np.stack([columns[name] for name in FEATURES], axis=1)
-        scores["attention"] = _out_of_fold(known, ~correct, groups, seed=seed)
-        scores["together"] = _out_of_fold(np.column_stack([known, _log_odds(confidence)]), ~correct, groups, seed=seed)
+        labels = np.eye(len(LABELS))[judged.predicted_index]
+        sure = np.column_stack([labels, _log_odds(judged.confidence)])
+        scores = {"confidence": 1 - judged.confidence}
+        scores |= {name: _towards_wrong(values, correct) for name, values in columns.items()}
+        sets = {
+            "confidence_and_label": sure,
+            "attention": np.column_stack([labels, known]),
+            "together": np.column_stack([sure, known]),
+        }
+        scores |= {name: _out_of_fold(chosen, ~correct, groups, seed=seed) for name, chosen in sets.items()}
         areas = {name: _area(score, ~correct, groups, seed=seed) for name, score in scores.items()}
+        gained = _gained(scores["together"], scores["confidence_and_label"], ~correct, groups, seed=seed)
     found = {
         "n_correct": int(correct.sum()),
         "n_incorrect": int((~correct).sum()),
         "features": features,
         "auroc": areas,
+        "auroc_gained": gained,
     }
     return {**found, "sentences": _sentences(found, enough=enough)}
 
@@ -65,24 +97,32 @@ def _nan(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _difference(values: np.ndarray, correct: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, Any]:
+def _difference(values: np.ndarray, judged: JudgedMaps, *, seed: int) -> dict[str, Any]:
+    correct, groups = judged.correct, judged.groups
     parts = {"correct": np.where(correct, values, np.nan), "incorrect": np.where(correct, np.nan, values)}
     cells = {name: _cell(part, groups, seed=seed) for name, part in parts.items()}
-    means = [cells["incorrect"]["value"], cells["correct"]["value"]]
-    if None in means:
+    apart = [_apart(values, judged, label) for label in np.unique(judged.predicted_index)]
+    usable = [pair for pair in apart if not np.isnan(pair[0]).all() and not np.isnan(pair[1]).all()]
+    if not usable:
         return {**cells, "difference": {"value": None, "interval": None, "n": 0}, "p_value": None}
-    drawn = resampled_means(parts["incorrect"], groups, seed=seed) - resampled_means(parts["correct"], groups, seed=seed)
-    defined = drawn[~np.isnan(drawn)]
+    counts = np.array([(~np.isnan(wrong)).sum() for wrong, _ in usable])
+    value = float(np.average([np.nanmean(wrong) - np.nanmean(right) for wrong, right in usable], weights=counts))
+    drawn = np.array([resampled_means(w, groups, seed=seed) - resampled_means(r, groups, seed=seed) for w, r in usable])
+    weights = counts[:, None] * ~np.isnan(drawn)
+    means = divide((np.nan_to_num(drawn) * weights).sum(axis=0), weights.sum(axis=0).astype(float), otherwise=np.nan)
+    defined = means[~np.isnan(means)]
     sides = (defined <= 0).sum(), (defined >= 0).sum()
     return {
         **cells,
-        "difference": {
-            "value": means[0] - means[1],
-            "interval": percentile_interval(drawn, level=LEVEL),
-            "n": int((~np.isnan(values)).sum()),
-        },
+        "difference": {"value": value, "interval": percentile_interval(means, level=LEVEL), "n": int(counts.sum())},
         "p_value": min(1.0, 2 * (min(sides) + 1) / (len(defined) + 1)) if len(defined) else None,
     }
+
+
+def _apart(values: np.ndarray, judged: JudgedMaps, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """A measure of wrong and of right answers of one label, NaN elsewhere."""
+    own = judged.predicted_index == label
+    return np.where(own & ~judged.correct, values, np.nan), np.where(own & judged.correct, values, np.nan)
 
 
 def _cell(values: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, Any]:
@@ -114,6 +154,25 @@ def _area(score: np.ndarray, wrong: np.ndarray, groups: np.ndarray, *, seed: int
     drawn = np.concatenate([weighted_area(truth, values, weights=rows[:, numbers]) for rows in blocks])
     value = weighted_area(truth, values, weights=np.ones((1, len(truth))))[0]
     return {"value": float(value), "interval": percentile_interval(drawn, level=LEVEL), "n": len(truth)}
+
+
+def _gained(together: np.ndarray, alone: np.ndarray, wrong: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, Any]:
+    """What the map adds to confidence and label: the difference of two areas on the same resamples.
+
+    The models are not fitted again in each resample, so the interval is a little narrow.
+    """
+    keep = ~(np.isnan(together) | np.isnan(alone))
+    truth = wrong[keep]
+    if not truth.any() or truth.all():
+        return {"value": None, "interval": None, "n": int(keep.sum())}
+    numbers = np.unique(groups[keep], return_inverse=True)[1]
+    drawn = []
+    for rows in resample_weights(int(numbers.max()) + 1, resamples=RESAMPLES, seed=seed, width=len(numbers)):
+        weights = rows[:, numbers]
+        drawn.append(weighted_area(truth, together[keep], weights=weights) - weighted_area(truth, alone[keep], weights=weights))
+    once = np.ones((1, len(truth)))
+    value = weighted_area(truth, together[keep], weights=once)[0] - weighted_area(truth, alone[keep], weights=once)[0]
+    return {"value": float(value), "interval": percentile_interval(np.concatenate(drawn), level=LEVEL), "n": len(truth)}
 
 
 def _log_odds(confidence: np.ndarray) -> np.ndarray:
@@ -165,17 +224,24 @@ def _sentences(found: Mapping[str, Any], *, enough: bool) -> list[str]:
         row = found["features"][name]
         higher = "higher" if row["difference"]["value"] > 0 else "lower"
         sentences.append(
-            f"In wrong answers {_NAMES[name]} is {higher}: {row['incorrect']['value']:.3f} against {row['correct']['value']:.3f}."
+            f"In wrong answers {_NAMES[name]} is {higher} than in right ones of the same label, by "
+            f"{abs(row['difference']['value']):.3f} (means {row['incorrect']['value']:.3f} and {row['correct']['value']:.3f})."
         )
     if not differing:
         sentences.append("No measure of the maps differs between right and wrong answers by more than chance would explain.")
-    confidence, together = found["auroc"]["confidence"], found["auroc"]["together"]
-    alone = found["auroc"]["attention"]
-    if None not in (confidence["value"], together["value"], alone["value"]):
-        inside = confidence["interval"] is not None and confidence["interval"][0] <= together["value"] <= confidence["interval"][1]
-        verdict = "adds nothing that these images could show" if inside else "changes that"
-        sentences.append(
-            f"Low confidence finds wrong answers with an area under the ROC curve of {confidence['value']:.3f}, the map alone with "
-            f"{alone['value']:.3f}, both together with {together['value']:.3f}: looking at the map {verdict}."
-        )
-    return sentences
+    return [*sentences, *_gain_sentence(found["auroc"], found["auroc_gained"])]
+
+
+def _gain_sentence(areas: Mapping[str, Any], gained: Mapping[str, Any]) -> list[str]:
+    values = [areas[name]["value"] for name in ("confidence", "confidence_and_label", "attention", "together")]
+    if None in values or gained["value"] is None:
+        return []
+    interval = gained["interval"]
+    if interval is None or interval[0] <= 0 <= interval[1]:
+        verdict = "the map adds nothing that these images could show"
+    else:
+        verdict = "the map adds to it" if gained["value"] > 0 else "the map only adds noise"
+    return [
+        f"Low confidence finds wrong answers with an area under the ROC curve of {values[0]:.3f}, with the label {values[1]:.3f}, "
+        f"the map and the label {values[2]:.3f}, all together {values[3]:.3f}: {verdict}."
+    ]

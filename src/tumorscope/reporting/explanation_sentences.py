@@ -222,29 +222,7 @@ def _repeated(content: Content) -> Iterator[str]:
 
 
 def _wrong(content: Content) -> Iterator[str]:
-    found = content.get("correct_and_incorrect")
-    if told := value_at(found, "sentences"):
-        yield from map(str, told)
-        return
-    cells = {name: value_at(found, "auroc", name) for name in ("confidence", "attention", "together")}
-    words = {"confidence": "the confidence", "attention": "the map", "together": "both together"}
-    said = [f"{words[name]} {_said(cell, 'score')}" for name, cell in cells.items() if value_at(cell, "value") is not None]
-    if not said:
-        return
-    wrong = value_at(found, "n_incorrect")
-    among = "" if wrong is None else f" ({wrong:,} {'is' if wrong == 1 else 'are'})"
-    yield f"Telling which answers are wrong{among}, as ROC area, where 0.5 is a coin's: {_joined(said)}."
-    coin = standing(cells["attention"], {"value": 0.5}, more_is_better=True)
-    if coin in ("ties", "loses"):
-        yield "The map alone does not tell wrong answers better than a coin."
-    ends = {
-        "beats": "Together with the map the confidence tells more than alone.",
-        "ties": "The map adds nothing to the confidence that these scans could show.",
-        "loses": "Together with the map the confidence tells less than alone.",
-    }
-    result = standing(cells["together"], cells["confidence"], more_is_better=True)
-    if result is not None:
-        yield ends[result]
+    yield from map(str, value_at(content, "correct_and_incorrect", "sentences") or ())
 
 
 def _known(content: Content, name: str) -> Mapping[str, Any] | None:

@@ -60,8 +60,9 @@ FEATURES = {
     "centre_distance": "Distance from the middle",
     "entropy": "Entropy",
     "confidence": "Confidence",
-    "attention": "Attention features",
-    "together": "Confidence and attention",
+    "confidence_and_label": "Confidence and label",
+    "attention": "Map and label",
+    "together": "Confidence, label and map",
 }
 LOCALISATION_COLUMNS = ("Measure", "The map", "Drawn as usual", *UNSEEN.values(), "Baselines beaten")
 ORDER_COLUMNS = ("Curve", "The map", "Random order", "From the centre", "Baselines beaten")

@@ -5,11 +5,11 @@ from sklearn.metrics import roc_auc_score
 
 from tumorscope.resampling import (
     edge_interval,
-    mean_interval,
+    mean_intervals,
     number_groups,
     percentile_interval,
     resample_weights,
-    resampled_means,
+    resampled_columns,
     weighted_area,
 )
 
@@ -64,9 +64,9 @@ def test_an_interval_of_a_mean_covers_the_truth_as_often_as_it_promises_only_by_
     for seed in range(200):
         groups = np.repeat(np.arange(40), 10)
         values = np.repeat(rng.normal(size=40), 10) + 0.1 * rng.normal(size=400)
-        low, high = mean_interval(values, groups, resamples=300, seed=seed)
+        [(low, high)] = mean_intervals(values[None], groups, shares=False, resamples=300, seed=seed)
         by_group += low <= 0 <= high
-        low, high = mean_interval(values, np.arange(400), resamples=300, seed=seed)
+        [(low, high)] = mean_intervals(values[None], np.arange(400), shares=False, resamples=300, seed=seed)
         by_image += low <= 0 <= high
     assert by_group >= 0.88 * 200
     assert by_image <= 0.6 * 200
@@ -74,12 +74,20 @@ def test_an_interval_of_a_mean_covers_the_truth_as_often_as_it_promises_only_by_
 
 def test_a_mean_leaves_out_what_is_undefined():
     values, groups = np.array([1.0, np.nan, 3.0, np.nan]), np.array([0, 0, 1, 2])
-    means = resampled_means(values, groups, resamples=500)
+    means = resampled_columns(values[None], groups, resamples=500)[:, 0]
     assert set(np.round(means[~np.isnan(means)], 6)) <= {1.0, 3.0, 2.0, round(5 / 3, 6), round(7 / 3, 6)}
     assert np.isnan(means).any()
-    assert mean_interval(np.full(3, np.nan), np.arange(3)) is None
+    assert mean_intervals(np.full((1, 3), np.nan), np.arange(3), shares=True) == [None]
 
 
 def test_a_share_of_one_gets_exact_bounds_by_its_groups():
-    assert mean_interval(np.ones(20), np.repeat(np.arange(5), 4)) == edge_interval(1.0, 5, level=0.95)
-    assert mean_interval(np.full(20, 0.5), np.arange(20)) is None
+    groups = np.repeat(np.arange(5), 4)
+    assert mean_intervals(np.ones((1, 20)), groups, shares=True) == [edge_interval(1.0, 5, level=0.95)]
+    assert mean_intervals(np.zeros((1, 20)), groups, shares=False) == [None]  # twenty distances of 0 promise nothing of shares
+
+
+def test_columns_are_drawn_together():
+    rng = np.random.default_rng(0)
+    columns = np.stack([rng.normal(size=30), rng.normal(size=30)])
+    drawn = resampled_columns(columns, np.arange(30), resamples=50, seed=3)
+    np.testing.assert_allclose(drawn[:, 1], resampled_columns(columns[1:], np.arange(30), resamples=50, seed=3)[:, 0])

@@ -65,42 +65,47 @@ def number_groups(groups: Sequence[str]) -> np.ndarray:
     return np.array([number[key] for key in keys], dtype=np.int64)
 
 
-def resampled_means(values: np.ndarray, groups: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Return the mean of a value over images in every resample of the groups.
+def mean_intervals(
+    columns: np.ndarray, groups: np.ndarray, *, shares: bool, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> list[list[float] | None]:
+    """Return the bootstrap intervals of many means over the same images, all from the same draws of groups.
 
     Args:
-        values: One per image, float64, shape (n,); NaN where an image has none.
+        columns: float64, shape (k, n): k measures or parts of one, NaN where an image has none.
         groups: Group of every image, int64, shape (n,), from `number_groups`.
+        shares: Whether the values are yes and no (1 and 0): a share of exactly 0 or 1 then takes the Clopper-Pearson bounds with
+            the number of groups as trials. Other means that no draw changes get None.
+        seed: Of the draws.
         resamples: How often the groups are drawn with replacement.
-        seed: Of the draws; the same seed draws the same groups for every value, so that differences are paired.
+        level: Share of intervals meant to hold the truth.
 
     Returns:
-        float64, shape (resamples,); NaN where no image with a value was drawn.
+        [low, high], or None where the images give none, for each row.
     """
-    defined = ~np.isnan(values)
+    drawn = resampled_columns(columns, groups, resamples=resamples, seed=seed)
+    found = [percentile_interval(values, level=level) for values in drawn.T]
+    if shares:
+        for row, values in enumerate(columns):
+            defined = ~np.isnan(values)
+            if defined.any() and values[defined].min() == values[defined].max():
+                found[row] = edge_interval(float(values[defined][0]), len(np.unique(groups[defined])), level=level)
+    return found
+
+
+def resampled_columns(columns: np.ndarray, groups: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Return the means of many measures over images in every resample of the groups.
+
+    Returns:
+        float64, shape (resamples, k); NaN where no image with a value was drawn. Differences of columns are paired.
+    """
     count = int(groups.max()) + 1 if len(groups) else 0
-    sums = np.bincount(groups[defined], weights=values[defined], minlength=count)
-    images = np.bincount(groups[defined], minlength=count).astype(np.float64)
-    weights = resample_weights(count, resamples=resamples, seed=seed)
-    drawn = np.concatenate([rows @ np.stack([sums, images], axis=1) for rows in weights])
-    return divide(drawn[:, 0], drawn[:, 1], otherwise=np.nan)
-
-
-def mean_interval(
-    values: np.ndarray, groups: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
-) -> list[float] | None:
-    """Return the bootstrap interval of a mean over images, or None when the images give none.
-
-    A share of yes and no (values 0 and 1) that is exactly 0 or 1 takes the Clopper-Pearson bounds with the number of groups.
-    Arguments as for `resampled_means`; groups without any value are left out of the draw.
-    """
-    defined = ~np.isnan(values)
-    if not defined.any():
-        return None
-    own, numbers = values[defined], np.unique(groups[defined], return_inverse=True)[1]
-    if np.isin(own, (0.0, 1.0)).all() and own.min() == own.max():
-        return edge_interval(float(own[0]), int(numbers.max()) + 1, level=level)
-    return percentile_interval(resampled_means(own, numbers, resamples=resamples, seed=seed), level=level)
+    defined = ~np.isnan(columns)
+    sums, images = np.zeros((count, len(columns))), np.zeros((count, len(columns)))
+    np.add.at(sums, groups, np.where(defined, columns, 0.0).T)
+    np.add.at(images, groups, defined.T.astype(np.float64))
+    both = np.concatenate([sums, images], axis=1)
+    drawn = np.concatenate([rows @ both for rows in resample_weights(count, resamples=resamples, seed=seed)])
+    return divide(drawn[:, : len(columns)], drawn[:, len(columns) :], otherwise=np.nan)
 
 
 def weighted_area(truth: np.ndarray, score: np.ndarray, *, weights: np.ndarray) -> np.ndarray:

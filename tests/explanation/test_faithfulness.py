@@ -73,4 +73,31 @@ def test_blurring_away_leaves_the_rest_as_it_was(scan):
     blurred = blur_away(grid, mask)
     np.testing.assert_array_equal(blurred[~mask], grid[~mask])
     assert blurred[mask].std() < 30
-    assert blurred[mask].mean() < 200
+    assert 70 < blurred[mask].mean() < 110  # the tissue around it, not the tumour of 230
+
+
+def test_healthy_tissue_elsewhere_is_not_replaced_by_tumour(scan):
+    grid, mask = scan
+    seen = []
+
+    def ask(grids):
+        seen.extend(grids)
+        return np.full((len(grids), 4), 0.25)
+
+    for seed in range(6):
+        drops(grid, mask, ask=ask, label_index=0, seed=seed)
+    without = [picture for picture in seen if (picture[mask] == grid[mask]).all()]
+    assert len(without) > 6
+    assert max(int(picture[~mask].max()) for picture in without) <= int(grid[~mask].max()) + 5
+
+
+def test_pixels_of_equal_rank_go_in_no_particular_direction(scan):
+    grid, mask = scan
+    top = np.zeros_like(mask)
+    top[:8] = True
+    curves = curves_of(grid, {"flat": np.zeros(grid.shape)}, ask=brightness_there(top | np.flipud(top)), label_index=0)
+    upper = curves_of(grid, {"flat": np.zeros(grid.shape)}, ask=brightness_there(top), label_index=0)
+    assert np.ptp(curves["deletion", "mean", "flat"]) > 0
+    middle = len(upper["deletion", "mean", "flat"]) // 2
+    half = np.mean(upper["deletion", "mean", "flat"][[0, -1]])
+    assert upper["deletion", "mean", "flat"][middle] == pytest.approx(half, abs=0.02)

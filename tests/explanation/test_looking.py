@@ -76,3 +76,12 @@ def test_a_map_is_placed_where_the_cells_lie_and_not_in_tiles():
     heatmap = np.zeros((7, 7), dtype=np.float32)
     heatmap[3, 2] = 1.0
     assert np.unravel_index(looker.place(heatmap).argmax(), (224, 224)) == (96, 64)
+    assert looker.peak(heatmap) == (96, 64)
+    assert looker.peak(np.ones((7, 7))) is None
+
+
+def test_a_peak_in_a_corner_cell_lies_at_its_centre_and_not_in_the_corner():
+    looker = Looker(build("cnn"), Preprocessing(image_size=64))
+    heatmap = np.zeros((4, 4), dtype=np.float32)
+    heatmap[0, 3] = 1.0
+    assert looker.peak(heatmap) == (7.5, 55.5)

@@ -44,13 +44,30 @@ def test_p_values_of_nothing_are_spread_evenly():
 
 def test_whole_patients_that_are_wrong_count_as_one_each():
     rng = np.random.default_rng(1)
-    groups = np.repeat(np.arange(20), 20)
-    level = rng.normal(size=20)
+    groups = np.repeat(np.arange(40), 10)
+    level = rng.normal(size=40)
     rows = [{name: level[group] + 0.01 * rng.normal() for name in FEATURES} for group in groups]
-    correct = groups >= 4
+    correct = groups >= 8
     by_group = compared(rows, np.full(400, 0.9), correct, groups, seed=0)["features"]["strength"]
     by_image = compared(rows, np.full(400, 0.9), correct, np.arange(400), seed=0)["features"]["strength"]
     assert np.ptp(by_group["difference"]["interval"]) > 2 * np.ptp(by_image["difference"]["interval"])
+
+
+def test_one_patient_who_is_wrong_throughout_is_no_evidence():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 20)
+    level = rng.normal(size=20)
+    rows = [{name: level[group] + 0.01 * rng.normal() for name in FEATURES} for group in groups]
+    found = compared(rows, np.full(400, 0.9), groups != 3, groups, seed=0)
+    assert found["features"]["strength"]["p_value"] is None
+    assert "of fewer than 5 groups" in found["sentences"][0]
+
+
+def test_maps_that_are_all_empty_are_compared_without_falling_over():
+    rows = [{**dict.fromkeys(FEATURES), "strength": 0.0} for _ in range(100)]
+    found = compared(rows, np.linspace(0.5, 1, 100), np.arange(100) % 4 > 0, np.arange(100), seed=0)
+    assert found["features"]["entropy"]["difference"]["value"] is None
+    assert found["auroc"]["entropy"]["value"] is None
 
 
 def test_too_few_wrong_answers_are_said_to_be_too_few():
@@ -60,7 +77,8 @@ def test_too_few_wrong_answers_are_said_to_be_too_few():
     found = compared(rows, confidence, correct, np.arange(50), seed=0)
     assert found["auroc"] == {}
     assert found["sentences"] == [
-        "3 answers are wrong and 47 right: fewer than 10 of one kind, so nothing is said about telling them apart by their maps."
+        "3 answers are wrong and 47 right: fewer than 10 of one kind, or of fewer than 5 groups, so nothing is said about telling "
+        "them apart by their maps."
     ]
 
 

@@ -71,18 +71,43 @@ def test_random_weights_do_not_touch_the_global_generator():
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_maps_of_a_network_lose_their_likeness_layer_by_layer_and_stay_with_what_does_not_matter():
-    torch.manual_seed(2)
-    looker = Looker(build("cnn"), Preprocessing(image_size=64))
-    rows, columns = np.mgrid[:64, :64]
-    spots = [(20, 20), (40, 24), (30, 44), (22, 40)]
-    grids = np.stack([(220 * np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / 60)).astype(np.uint8) for r, c in spots])
-    looked = looker.look(grids)
-    layers = cascade(looker, grids, looked, seed=0)
+@pytest.fixture
+def seeing_brightness():
+    """A network whose map is the picture, blurred: it averages what it sees and likes it for the first label."""
+    network = build("cnn").eval()
+    for module in network.features:
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.constant_(module.weight, 1.0 / (module.kernel_size[0] ** 2 * module.weight.shape[1]))
+            torch.nn.init.zeros_(module.bias)
+    torch.nn.init.constant_(network.head[0].weight, 1 / 256)
+    torch.nn.init.zeros_(network.head[0].bias)
+    torch.nn.init.zeros_(network.head[3].weight)
+    torch.nn.init.zeros_(network.head[3].bias)
+    torch.nn.init.constant_(network.head[3].weight[0], 0.1)
+    return Looker(network, Preprocessing(image_size=128, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
+
+
+def spots(places, *, size=128):
+    rows, columns = np.mgrid[:size, :size]
+    return np.stack([(220 * np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / 200)).astype(np.uint8) for r, c in places])
+
+
+def test_a_map_that_follows_the_picture_comes_back_from_every_change(seeing_brightness):
+    grids = spots([(40, 88), (72, 40), (56, 56)])
+    looked = seeing_brightness.look(grids)
+    changes = stability(seeing_brightness, grids, looked, seed=0)
+    assert set(changes) == {"flip", "rotation", "noise"}
+    for change in ("flip", "rotation"):
+        for found in changes[change]:
+            assert found["rank_correlation"] > 0.9, change
+            assert found["peak_distance_px"] <= 16, change  # one cell
+            assert found["same_answer"] == 1.0
+
+
+def test_random_weights_break_a_map_that_followed_the_picture(seeing_brightness):
+    grids = spots([(40, 88), (72, 40), (56, 56), (88, 80)])
+    layers = cascade(seeing_brightness, grids, seeing_brightness.look(grids), seed=0)
     assert next(iter(layers)) == "head"
     assert all(len(found) == len(grids) for found in layers.values())
-    changes = stability(looker, grids, looked, seed=0)
-    assert set(changes) == {"flip", "rotation", "noise"}
-    assert all(found["same_answer"] in (0.0, 1.0) for rows in changes.values() for found in rows)
-    same = stability(looker, np.full_like(grids, 90), looker.look(np.full_like(grids, 90)), seed=0)["flip"]
-    assert all(found["same_answer"] == 1.0 for found in same)
+    last = [found["structural_similarity"] for found in list(layers.values())[-1]]
+    assert np.mean([0.0 if value is None else value for value in last]) < 0.8

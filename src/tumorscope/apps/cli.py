@@ -280,14 +280,19 @@ def explain(
     device: DeviceOption = DeviceName.auto,
 ) -> None:
     """Measure where the models of a run looked: on the tumour or not, and whether it matters."""
+    from tumorscope.apps.collect import write_study_report
     from tumorscope.apps.explanation_page import explain_run
+    from tumorscope.apps.run_folder import RunFolder
     from tumorscope.explanation.explain import ExplainChoices
 
     if output is None and (split != SplitName.test or limit is not None):
         raise UsageError("--split and --limit need -o DIR: the run's own folder keeps the explanation of all its test images.")
-    choices = ExplainChoices(split=split.value, limit=limit, sample=sample, methods=_methods(methods), seed=seed or 0)
-    reporter = _reporter()
+    reporter, folder = _reporter(), RunFolder.at(run)
+    drawn = folder.recipe().seed if seed is None else seed
+    choices = ExplainChoices(split=split.value, limit=limit, sample=sample, methods=_methods(methods), seed=drawn)
     page = explain_run(run, choices, reporter, device=device.value, out=output, against=against)
+    if output is None and folder.evaluated_models():
+        write_study_report(folder, reporter)
     reporter.say(f"explanation: {page}")
     reporter.say(DISCLAIMER)
 

@@ -1,5 +1,6 @@
 """The explanation of one model as files: explanation.json, maps.npz, peaks.csv and a table of images."""
 
+import hashlib
 import io
 import json
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from tumorscope.errors import EvaluationError
 from tumorscope.explanation.content import content_of, write_images, write_peaks
 from tumorscope.explanation.explain import ExplainChoices, Explanation, explain
 from tumorscope.explanation.looking import Looker
+from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json
 from tumorscope.models.device import Device, torch_device
 from tumorscope.storage import write_atomically
@@ -57,16 +59,18 @@ def explain_into(order: ExplainOrder, cache: PixelCache, reporter: Reporter, dev
         EvaluationError: The split has no images.
         OutputError: The folder cannot be written.
     """
-    stamp = _stamp(order)
+    stamp = _stamp(order, cache.manifest)
     stored = read_content(order.place / EXPLANATION_FILE)
-    if _covers(stored.get("made_from", {}), stamp) and all((order.place / name).is_file() for name in (MAPS_FILE, IMAGES_FILE)):
+    files = (MAPS_FILE, IMAGES_FILE, PEAKS_FILE)
+    if _covers(stored.get("made_from", {}), stamp) and all((order.place / name).is_file() for name in files):
         return stored
     bundle = load_bundle(order.model)
     torch_on = torch_device(device)
-    other = None if order.against is None else Looker(_same_network(order, bundle).network, bundle.preprocessing, torch_on)
+    other = None if order.against is None else _same_network(order, bundle)
+    other_looker = None if other is None else Looker(other.network, other.preprocessing, torch_on)
     looker = Looker(bundle.network, bundle.preprocessing, torch_on)
     with reporter.counting(f"explain {bundle.name}") as progress:
-        found = explain(looker, cache, order.choices, other=other, progress=progress)
+        found = explain(looker, cache, order.choices, other=other_looker, progress=progress)
     content = {
         "schema_version": SCHEMA_VERSION,
         "disclaimer": DISCLAIMER,
@@ -80,7 +84,8 @@ def explain_into(order: ExplainOrder, cache: PixelCache, reporter: Reporter, dev
     }
     if content["repeatability"] is not None:
         content["repeatability"]["against"] = str(order.against)
-    content["notes"] += _seen_notes(bundle, order.choices.split)
+    content["notes"] += _seen_notes(bundle, other, cache.manifest, order.choices.split)
+    (order.place / EXPLANATION_FILE).unlink(missing_ok=True)  # it vouches for the other files, and these change now
     _write_maps(found, order.place / MAPS_FILE)
     write_images(found.images, order.place / IMAGES_FILE)
     write_peaks(found, _on_scans(found, cache, bundle.preprocessing), order.place / PEAKS_FILE)
@@ -96,23 +101,39 @@ def _same_network(order: ExplainOrder, bundle: Bundle) -> Bundle:
             f"{order.against}: a {other.name} at {other.preprocessing.image_size} pixels cannot show whether the maps of a "
             f"{bundle.name} at {bundle.preprocessing.image_size} repeat. Give another training of the same network."
         )
+    if read_bundle_json(order.against)["weights_sha256"] == read_bundle_json(order.model)["weights_sha256"]:
+        raise EvaluationError(f"{order.against}: the very model that is explained. Give a run with another --seed to --against.")
     return other
 
 
-def _seen_notes(bundle: Bundle, split: str) -> list[str]:
-    return [] if split == "test" else [f"The {split} images took part in the training of this {bundle.name}."]
+def _seen_notes(bundle: Bundle, other: Bundle | None, manifest: Manifest, split: str) -> list[str]:
+    notes = [] if split == "test" else [f"The {split} images took part in the training of this {bundle.name}."]
+    records = manifest.in_split(split).records
+    seen = 0 if other is None else sum(other.has_seen(record.sha256) for record in records)
+    if seen:
+        notes.append(f"{seen:,} of the {len(records):,} {split} images took part in the training of the model of --against.")
+    return notes
 
 
-def _stamp(order: ExplainOrder) -> dict[str, Any]:
+def _stamp(order: ExplainOrder, manifest: Manifest) -> dict[str, Any]:
     """What an explanation was made from, as JSON will give it back."""
     against = None if order.against is None else read_bundle_json(order.against)["weights_sha256"]
     choices = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(order.choices).items()}
-    return {"weights_sha256": read_bundle_json(order.model)["weights_sha256"], "against": against, **choices}
+    facts = [(r.sha256, r.split, r.group, r.mask) for r in manifest if r.split in (order.choices.split, "validation")]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tumorscope": __version__,
+        "weights_sha256": read_bundle_json(order.model)["weights_sha256"],
+        "images_sha256": hashlib.sha256(repr(facts).encode()).hexdigest(),
+        "against": against,
+        **choices,
+    }
 
 
 def _covers(stored: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether what is stored was measured at least as widely as what is wanted."""
-    if not stored or any(stored.get(key) != wanted[key] for key in ("weights_sha256", "split", "limit", "seed")):
+    same = ("schema_version", "tumorscope", "weights_sha256", "images_sha256", "split", "limit", "seed")
+    if any(stored.get(key) != wanted[key] for key in same):
         return False
     more = stored["sample"] >= wanted["sample"] and stored["method_images"] >= wanted["method_images"]
     return more and set(stored["methods"]) >= set(wanted["methods"]) and wanted["against"] in (None, stored["against"])

@@ -10,6 +10,7 @@ from tumorscope.apps.experiment import each_model, fold_folders
 from tumorscope.apps.explaining import EXPLANATION_FILE
 from tumorscope.apps.panels import Panels, explained_places
 from tumorscope.apps.run_folder import RunFolder, read_json
+from tumorscope.apps.stages import write_json
 from tumorscope.data.phantom import SYNTHETIC_NOTICE
 from tumorscope.errors import EvaluationError
 from tumorscope.explanation.content import tables_of
@@ -21,7 +22,10 @@ from tumorscope.reporting.explanation_report import CaptionedScan, ExplainedMode
 from tumorscope.reporting.study import FourMaps
 
 PAGE_FILE = "explanation.html"
-_OF_ONE_MODEL = ("curves", "randomisation", "stability", "repeatability", "threshold")
+_OF_ONE_MODEL = (
+    *("curves", "randomisation", "stability", "repeatability", "threshold"),
+    *("weights_sha256", "data_fingerprint", "split_fingerprint", "made_from"),
+)
 """What belongs to one trained network and is not put together over folds."""
 
 
@@ -48,13 +52,24 @@ def explain_run(
         EvaluationError: The run has no trained model, or the other run lacks one.
         OutputError: The place cannot be written.
     """
-    folder, names = RunFolder.at(run), []
+    folder = RunFolder.at(run)
+    names = _trained_everywhere(folder)
     for stages, name in each_model(run, reporter, device):
-        inside = stages.folder.path.relative_to(folder.path)
-        other = None if against is None else _other_model(against / inside / name, name)
-        stages.explain(name, choices, place=None if out is None else out / inside / name, against=other)
-        names.append(name)
-    return write_page(folder, tuple(dict.fromkeys(names)), out=out)
+        if name in names:
+            inside = stages.folder.path.relative_to(folder.path)
+            other = None if against is None else _other_model(against / inside / name, name)
+            stages.explain(name, choices, place=None if out is None else out / inside / name, against=other)
+    return write_page(folder, names, out=out)
+
+
+def _trained_everywhere(folder: RunFolder) -> tuple[str, ...]:
+    """Models that every fold of a run has."""
+    parts = fold_folders(folder)
+    names = tuple(name for name in parts[0].trained_models() if all(name in part.trained_models() for part in parts))
+    if not names:
+        where = "in every fold" if len(parts) > 1 else "there"
+        raise EvaluationError(f"{folder.path}: no model is trained {where}. Finish its training with the command that began it.")
+    return names
 
 
 def _other_model(model: Path, name: str) -> Path:
@@ -75,7 +90,9 @@ def explanation_content(panels: Panels, places: Sequence[Path], *, seed: int) ->
     if len(parts) == 1:
         return parts[0]
     methods = parts[0]["made_from"]["methods"]
-    together = {**parts[0], **dict.fromkeys(_OF_ONE_MODEL), **tables_of(panels.images, methods=methods, seed=seed)}
+    shared = {name: value for name, value in parts[0].items() if name not in _OF_ONE_MODEL}
+    together = {**shared, **tables_of(panels.images, methods=methods, seed=seed)}
+    together["flat_maps"] = sum(part["flat_maps"] for part in parts)
     notes = [note for part in parts for note in part["notes"]]
     return {**together, "notes": [f"{len(parts)} folds, each explained by the model that had not seen it.", *notes]}
 
@@ -98,6 +115,8 @@ def write_page(folder: RunFolder, names: Sequence[str], *, out: Path | None = No
         places = explained_places(folder, parts, name, out=out)
         panels = Panels(manifest, recipe.preprocessing, places)
         content = explanation_content(panels, [place for place, _ in places], seed=recipe.seed)
+        if len(parts) > 1:
+            write_json((folder.path if out is None else out) / name / EXPLANATION_FILE, content)
         models.append(_explained_model(name, panels, content))
     root = folder.path if out is None else out
     page = ExplanationPage(

@@ -45,6 +45,7 @@ def content_of(explanation: Explanation, choices: ExplainChoices) -> dict[str, A
         "cells": {"stride": explanation.cells.stride, "start": explanation.cells.start},
         "threshold": explanation.threshold,
         "notes": list(explanation.notes),
+        "flat_maps": int(np.isnan(explanation.peaks[:, 0]).sum()),
         **tables_of(explanation.images, methods=choices.methods, seed=choices.seed),
         "curves": _curves(explanation.curves),
         "randomisation": explanation.randomisation or None,

@@ -24,7 +24,7 @@ def pick_by_map(images: Sequence[MeasuredImage]) -> tuple[tuple[int, str], ...]:
         ordered = sorted(outlined, key=lambda place: -(_inside(images[place]) or 0.0)) or sorted(
             own, key=lambda place: -images[place].confidence * (1 if images[place].correct else -1)
         )
-        for place, word in zip(_ends_and_middle(len(ordered)), ("best", "median", "worst"), strict=False):
+        for place, word in _ends_and_middle(len(ordered)):
             image = images[ordered[place]]
             share = _inside(image)
             why = (
@@ -40,9 +40,11 @@ def _inside(image: MeasuredImage) -> float | None:
     return image.measures.get(OWN, {}).get("energy_inside")
 
 
-def _ends_and_middle(count: int) -> tuple[int, ...]:
-    """First, middle and last place of a list; fewer where it is short, never one twice."""
-    return tuple(dict.fromkeys((0, count // 2, count - 1))) if count else ()
+def _ends_and_middle(count: int) -> tuple[tuple[int, str], ...]:
+    """First, middle and last place of a list with their names; fewer where it is short, never one twice."""
+    if count < 3:
+        return ((0, "best"), (1, "worst"))[:count]
+    return (0, "best"), (count // 2, "median"), (count - 1, "worst")
 
 
 def pick_examples(predictions: Predictions, *, per_label: int = 3) -> tuple[int, ...]:

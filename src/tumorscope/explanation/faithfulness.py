@@ -81,7 +81,7 @@ def drops(grid: np.ndarray, mask: np.ndarray, *, ask: Ask, label_index: int, see
         ("tumour_blurred_drop", "tumour"): blur_away(grid, mask),
     }
     if other is not None:
-        edits["tumour_inpainted_drop", "elsewhere"] = erase(grid, other, seed=seed)
+        edits["tumour_inpainted_drop", "elsewhere"] = erase(grid, other, seed=seed, avoid=mask)
         edits["tumour_blurred_drop", "elsewhere"] = blur_away(grid, other)
     probabilities = ask(np.stack([grid, *edits.values()]))[:, label_index]
     found: dict[str, dict[str, float | None]] = {
@@ -94,20 +94,31 @@ def drops(grid: np.ndarray, mask: np.ndarray, *, ask: Ask, label_index: int, see
 
 
 def blur_away(grid: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return a scan in which what a mask covers is blurred until nothing of its shape is left; the rest is unchanged.
+    """Return a scan in which what a mask covers is a blur of what is around it; the rest is unchanged.
+
+    What the mask covers has no part in the blur, so that nothing of it is left.
 
     Args:
         grid: uint8, shape (rows, columns).
         mask: bool, same shape.
+
+    Source:
+        Knutsson and Westin 1993, Normalized and differential convolution, https://doi.org/10.1109/CVPR.1993.341081
     """
+    known = (~mask).astype(np.float32)
+    if not known.any():
+        return np.full_like(grid, round(float(grid.mean())))
     radius = max(2.0, float(np.sqrt(mask.sum() / np.pi)))
-    blurred: np.ndarray = cv2.GaussianBlur(grid, (0, 0), radius)
-    return np.where(mask, blurred, grid)
+    weights = cv2.GaussianBlur(known, (0, 0), radius, borderType=cv2.BORDER_REFLECT)
+    sums = cv2.GaussianBlur(grid * known, (0, 0), radius, borderType=cv2.BORDER_REFLECT)
+    around = np.where(weights > 1e-6, sums / np.maximum(weights, 1e-6), float(grid[~mask].mean()))
+    return np.where(mask, np.rint(around).clip(0, 255).astype(np.uint8), grid)
 
 
 def _rank(heatmap: np.ndarray) -> np.ndarray:
-    """Place of every pixel when the highest come first; equals in the order of reading."""
-    order = np.argsort(-heatmap, axis=None, kind="stable")
+    """Place of every pixel when the highest come first; equals in an order drawn once, since reading order is a place too."""
+    drawn = np.random.default_rng(0).permutation(heatmap.size)
+    order = np.lexsort((drawn, -heatmap.ravel()))
     rank = np.empty(heatmap.size, dtype=np.int64)
     rank[order] = np.arange(heatmap.size)
     return rank.reshape(heatmap.shape)

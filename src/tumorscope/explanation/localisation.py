@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tumorscope.explanation.attention import energy_inside, peak_of
+from tumorscope.explanation.attention import energy_inside
 
 TOLERANCE_PX = 15
 """Tolerance of the lenient pointing game, in pixels of an image of 224 rows."""
@@ -25,37 +25,46 @@ LOCALISATION = (
 """The measures of `localise`, in the order in which tables show them."""
 
 
-def peak_distance(heatmap: np.ndarray, mask: np.ndarray) -> float | None:
-    """Return how far the highest pixel lies from the nearest tumour pixel, 0 inside; None for a flat map or an empty mask.
+Peak = tuple[float, float]
+"""Row and column of a map's highest value, in pixels."""
+
+
+def peak_distance(peak: Peak, mask: np.ndarray, *, pixel_size: tuple[float, float] = (1.0, 1.0)) -> float | None:
+    """Return how far a peak lies from the nearest tumour pixel, 0 inside; None for an empty mask.
 
     Args:
-        heatmap: At least 0, shape (rows, columns).
-        mask: bool, same shape; of several tumours the nearest counts.
+        peak: Row and column, in pixels; the pixel that it falls into counts.
+        mask: bool, shape (rows, columns); of several tumours the nearest counts.
+        pixel_size: Height and width of a pixel, in the unit of the result.
 
     Returns:
-        In pixels, centre to centre.
+        Centre to centre, in pixels or the unit of `pixel_size`.
     """
-    peak = peak_of(heatmap)
-    if peak is None or not mask.any():
+    if not mask.any():
         return None
-    if mask[peak]:
+    row, column = (min(max(int(np.floor(place + 0.5)), 0), size - 1) for place, size in zip(peak, mask.shape, strict=True))
+    if mask[row, column]:
         return 0.0
     rows, columns = np.nonzero(mask)
-    return float(np.hypot(rows - peak[0], columns - peak[1]).min())
+    return float(np.hypot((rows - row) * pixel_size[0], (columns - column) * pixel_size[1]).min())
 
 
-def pointing_game(heatmap: np.ndarray, mask: np.ndarray, *, tolerance_px: float = 0.0) -> float | None:
-    """Return 1.0 when the highest pixel lies inside the mask or within the tolerance of it, else 0.0; None for a flat map.
+def pointing_game(peak: Peak | None, mask: np.ndarray, *, tolerance_px: float = 0.0) -> float | None:
+    """Return 1.0 when a map's peak lies inside the mask or within the tolerance of it, else 0.0; None for an empty mask.
+
+    A map that is the same everywhere has no peak and points nowhere: it misses.
 
     Source:
         Zhang et al. 2016, Top-down neural attention by excitation backprop, section 4.1, https://arxiv.org/abs/1608.00507
         (with a tolerance of 15 pixels there).
     """
-    distance = peak_distance(heatmap, mask)
-    return None if distance is None else float(distance <= tolerance_px)
+    if not mask.any():
+        return None
+    distance = None if peak is None else peak_distance(peak, mask)
+    return float(distance is not None and distance <= tolerance_px)
 
 
-def overlap(heatmap: np.ndarray, mask: np.ndarray, *, threshold: float) -> tuple[float, float] | None:
+def overlap(heatmap: np.ndarray, mask: np.ndarray, *, threshold: float) -> tuple[float, float]:
     """Return Dice and intersection over union of the mask and where the map reaches a share of its highest value.
 
     Args:
@@ -64,11 +73,11 @@ def overlap(heatmap: np.ndarray, mask: np.ndarray, *, threshold: float) -> tuple
         threshold: Share of the map's own highest value, 0 to 1.
 
     Returns:
-        Dice and IoU, 0 to 1; None for a map that is zero everywhere or an empty mask.
+        Dice and IoU, 0 to 1; 0 for a map that is zero everywhere.
     """
     highest = float(heatmap.max())
-    if highest <= 0 or not mask.any():
-        return None
+    if highest <= 0:
+        return 0.0, 0.0
     found = heatmap >= threshold * highest
     both, either = int((found & mask).sum()), int((found | mask).sum())
     return 2 * both / (both + either), both / either
@@ -91,41 +100,46 @@ def choose_threshold(heatmaps: Sequence[np.ndarray], masks: Sequence[np.ndarray]
 
     Args:
         heatmaps: At least 0, shape (rows, columns) each.
-        masks: bool, of the same shapes.
+        masks: bool, of the same shapes, none empty.
 
     Returns:
-        One of `THRESHOLDS`, the lowest of equals; None when no image has both a mask and a map that is not empty.
+        One of `THRESHOLDS`, the lowest of equals; None without any image.
     """
-    scores = []
-    for heatmap, mask in zip(heatmaps, masks, strict=True):
-        found = [overlap(heatmap, mask, threshold=threshold) for threshold in THRESHOLDS]
-        scores.append([np.nan if pair is None else pair[0] for pair in found])
-    table = np.array(scores).reshape(-1, len(THRESHOLDS))
-    table = table[~np.isnan(table).any(axis=1)]
-    return THRESHOLDS[int(table.mean(axis=0).argmax())] if len(table) else None
+    if not len(heatmaps):
+        return None
+    scores = [
+        [overlap(heatmap, mask, threshold=threshold)[0] for threshold in THRESHOLDS]
+        for heatmap, mask in zip(heatmaps, masks, strict=True)
+    ]
+    return THRESHOLDS[int(np.mean(scores, axis=0).argmax())]
 
 
 def localise(
-    heatmap: np.ndarray, mask: np.ndarray, *, threshold: float | None, mm_per_px: float | None = None
+    heatmap: np.ndarray,
+    mask: np.ndarray,
+    *,
+    peak: Peak | None,
+    threshold: float | None,
+    pixel_mm: tuple[float, float] | None = None,
 ) -> dict[str, float | None]:
-    """Return every measure of `LOCALISATION` for one map.
+    """Return every measure of `LOCALISATION` for one map; one that is empty scores 0 where more is better.
 
     Args:
         heatmap: At least 0, shape (rows, columns), square as the network sees it.
         mask: bool, same shape, not empty.
+        peak: Where the map is highest; None for a map that is the same everywhere.
         threshold: For Dice and IoU, see `choose_threshold`; None leaves them out.
-        mm_per_px: Size of a pixel in millimetres, None where unknown.
+        pixel_mm: Height and width of a pixel in millimetres, None where unknown.
     """
-    distance = peak_distance(heatmap, mask)
     tolerance = TOLERANCE_PX * heatmap.shape[0] / REFERENCE_SIZE
-    pair = None if threshold is None else overlap(heatmap, mask, threshold=threshold)
+    dice, iou = (None, None) if threshold is None else overlap(heatmap, mask, threshold=threshold)
     return {
-        "pointing_game": pointing_game(heatmap, mask),
-        "pointing_game_15px": pointing_game(heatmap, mask, tolerance_px=tolerance),
-        "energy_inside": energy_inside(heatmap, mask),
-        "dice": None if pair is None else pair[0],
-        "iou": None if pair is None else pair[1],
+        "pointing_game": pointing_game(peak, mask),
+        "pointing_game_15px": pointing_game(peak, mask, tolerance_px=tolerance),
+        "energy_inside": energy_inside(heatmap, mask) or 0.0,
+        "dice": dice,
+        "iou": iou,
         "pixel_average_precision": pixel_average_precision(heatmap, mask),
-        "peak_distance_px": distance,
-        "peak_distance_mm": None if distance is None or mm_per_px is None else distance * mm_per_px,
+        "peak_distance_px": None if peak is None else peak_distance(peak, mask),
+        "peak_distance_mm": None if peak is None or pixel_mm is None else peak_distance(peak, mask, pixel_size=pixel_mm),
     }

@@ -8,6 +8,7 @@ import torch
 
 from tumorscope.data.dataset import normalise
 from tumorscope.data.preprocess import Preprocessing
+from tumorscope.explanation.attention import peak_of
 from tumorscope.explanation.placement import place
 from tumorscope.models.network import CellGrid, Classifier
 
@@ -92,3 +93,15 @@ class Looker:
         """Return a map of cells on the network's own grid, float32, shape (size, size); `cells` are the network's by default."""
         grid, size = cells or self.cells, self.preprocessing.image_size
         return place(heatmap, stride=grid.stride, start=grid.start, preprocessing=self.preprocessing, shape=(size, size))
+
+    def peak(self, heatmap: np.ndarray, *, cells: CellGrid | None = None) -> tuple[float, float] | None:
+        """Return row and column of the centre of a map's highest cell on the network's grid, None for a map that is flat.
+
+        Taken from the cells: beyond the outermost centres a placed map is even, so its highest pixel would be the first of many.
+        """
+        highest = peak_of(heatmap)
+        grid, last = cells or self.cells, self.preprocessing.image_size - 1.0
+        if highest is None:
+            return None
+        row, column = (min(max(grid.start + grid.stride * cell, 0.0), last) for cell in highest)
+        return row, column

@@ -7,21 +7,24 @@ from typing import Any
 import numpy as np
 
 from tumorscope.explanation.attention import FEATURES
+from tumorscope.explanation.summary import mean_cell
 from tumorscope.labels import LABELS
 from tumorscope.resampling import (
     LEVEL,
     RESAMPLES,
     divide,
-    mean_interval,
     percentile_interval,
     resample_weights,
-    resampled_means,
+    resampled_columns,
     weighted_area,
 )
 
 COMPARED = ("energy_inside", "pointing_game", *FEATURES)
 FEWEST = 10
 """Wrong, or right, answers below which nothing is said about telling them apart."""
+
+FEWEST_GROUPS = 5
+"""The same in groups: a single patient who is wrong throughout says nothing of other patients."""
 
 _FOLDS = 5
 
@@ -57,59 +60,70 @@ def compare_answers(judged: JudgedMaps, *, seed: int) -> dict[str, Any]:
 
     Returns:
         `n_correct`, `n_incorrect`; `features` {name: {correct, incorrect (means), difference: of wrong answers from the mean of
-        right ones with the same label, p_value}}, tested by a bootstrap over groups; `auroc`: area under the ROC curve of finding
-        wrong answers by one minus the `confidence`; by each feature of the map alone, in the direction that fits these images
-        best, so at least 0.5; and, from logistic regressions that have not seen the image's group, by `confidence_and_label`, by
-        the features of the map that need no outline with the label (`attention`), and by all of these (`together`); each {value,
-        interval, n}. `auroc_gained` is what the map adds to confidence and label. `sentences` say it in words.
+        right ones with the same label, p_value: by bootstrap over groups, times the number of features still in question (Holm)}};
+        `auroc`: area under the ROC curve of finding wrong answers by one minus the `confidence`; by each feature of the map alone
+        (above 0.5 where it is higher in wrong answers); and, from logistic regressions that have not seen the image's group, by
+        `confidence_and_label`, by the features that need no outline with the label (`attention`), and by all (`together`); each
+        {value, interval, n}. `auroc_gained` is what the map adds to confidence and label. `sentences` say it in words. Nothing is
+        tested with wrong, or right, answers of fewer than `FEWEST` images or `FEWEST_GROUPS` groups.
     """
-    correct, groups = judged.correct, judged.groups
+    correct = judged.correct
     columns = {name: np.array([_nan(row.get(name)) for row in judged.measures]) for name in COMPARED}
-    features = {name: _difference(values, judged, seed=seed) for name, values in columns.items()}
-    areas: dict[str, Any] = {}
-    gained = None
-    enough = min(int(correct.sum()), int((~correct).sum())) >= FEWEST
-    if enough:
-        known = np.stack([columns[name] for name in FEATURES], axis=1)
-        labels = np.eye(len(LABELS))[judged.predicted_index]
-        sure = np.column_stack([labels, _log_odds(judged.confidence)])
-        scores = {"confidence": 1 - judged.confidence}
-        scores |= {name: _towards_wrong(values, correct) for name, values in columns.items()}
-        sets = {
-            "confidence_and_label": sure,
-            "attention": np.column_stack([labels, known]),
-            "together": np.column_stack([sure, known]),
-        }
-        scores |= {name: _out_of_fold(chosen, ~correct, groups, seed=seed) for name, chosen in sets.items()}
-        areas = {name: _area(score, ~correct, groups, seed=seed) for name, score in scores.items()}
-        gained = _gained(scores["together"], scores["confidence_and_label"], ~correct, groups, seed=seed)
+    enough = all(int(side.sum()) >= FEWEST and len(np.unique(judged.groups[side])) >= FEWEST_GROUPS for side in (correct, ~correct))
+    features = {name: _difference(values, judged, tested=enough, seed=seed) for name, values in columns.items()}
     found = {
         "n_correct": int(correct.sum()),
         "n_incorrect": int((~correct).sum()),
-        "features": features,
-        "auroc": areas,
-        "auroc_gained": gained,
+        "features": _holm(features),
+        **(_areas(columns, judged, seed=seed) if enough else {"auroc": {}, "auroc_gained": None}),
     }
     return {**found, "sentences": _sentences(found, enough=enough)}
+
+
+def _areas(columns: Mapping[str, np.ndarray], judged: JudgedMaps, *, seed: int) -> dict[str, Any]:
+    wrong, groups = ~judged.correct, judged.groups
+    known = np.stack([columns[name] for name in FEATURES], axis=1)
+    labels = np.eye(len(LABELS))[judged.predicted_index]
+    sure = np.column_stack([labels, _log_odds(judged.confidence)])
+    sets = {"confidence_and_label": sure, "attention": np.column_stack([labels, known]), "together": np.column_stack([sure, known])}
+    scores = {"confidence": 1 - judged.confidence, **columns}
+    scores |= {name: _out_of_fold(chosen, wrong, groups, seed=seed) for name, chosen in sets.items()}
+    areas = {name: _area(score, wrong, groups, seed=seed) for name, score in scores.items()}
+    gained = _gained(scores["together"], scores["confidence_and_label"], wrong, groups, seed=seed)
+    return {"auroc": areas, "auroc_gained": gained}
+
+
+def _holm(features: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Raise p-values for having asked of several features.
+
+    Source:
+        Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
+    """
+    tested = sorted((row["p_value"], name) for name, row in features.items() if row["p_value"] is not None)
+    highest = 0.0
+    for place, (p_value, name) in enumerate(tested):
+        highest = max(highest, min(1.0, p_value * (len(tested) - place)))
+        features[name]["p_value"] = highest
+    return features
 
 
 def _nan(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _difference(values: np.ndarray, judged: JudgedMaps, *, seed: int) -> dict[str, Any]:
-    correct, groups = judged.correct, judged.groups
-    parts = {"correct": np.where(correct, values, np.nan), "incorrect": np.where(correct, np.nan, values)}
-    cells = {name: _cell(part, groups, seed=seed) for name, part in parts.items()}
+def _difference(values: np.ndarray, judged: JudgedMaps, *, tested: bool, seed: int) -> dict[str, Any]:
+    parts = {"correct": np.where(judged.correct, values, np.nan), "incorrect": np.where(judged.correct, np.nan, values)}
+    cells = {name: mean_cell(part, judged.groups, seed=seed) for name, part in parts.items()}
     apart = [_apart(values, judged, label) for label in np.unique(judged.predicted_index)]
     usable = [pair for pair in apart if not np.isnan(pair[0]).all() and not np.isnan(pair[1]).all()]
-    if not usable:
+    if not usable or not tested:
         return {**cells, "difference": {"value": None, "interval": None, "n": 0}, "p_value": None}
     counts = np.array([(~np.isnan(wrong)).sum() for wrong, _ in usable])
     value = float(np.average([np.nanmean(wrong) - np.nanmean(right) for wrong, right in usable], weights=counts))
-    drawn = np.array([resampled_means(w, groups, seed=seed) - resampled_means(r, groups, seed=seed) for w, r in usable])
-    weights = counts[:, None] * ~np.isnan(drawn)
-    means = divide((np.nan_to_num(drawn) * weights).sum(axis=0), weights.sum(axis=0).astype(float), otherwise=np.nan)
+    drawn = resampled_columns(np.concatenate([np.stack(pair) for pair in usable]), judged.groups, seed=seed)
+    differences = drawn[:, ::2] - drawn[:, 1::2]
+    weights = counts * ~np.isnan(differences)
+    means = divide((np.nan_to_num(differences) * weights).sum(axis=1), weights.sum(axis=1).astype(float), otherwise=np.nan)
     defined = means[~np.isnan(means)]
     sides = (defined <= 0).sum(), (defined >= 0).sum()
     return {
@@ -123,21 +137,6 @@ def _apart(values: np.ndarray, judged: JudgedMaps, label: int) -> tuple[np.ndarr
     """A measure of wrong and of right answers of one label, NaN elsewhere."""
     own = judged.predicted_index == label
     return np.where(own & ~judged.correct, values, np.nan), np.where(own & judged.correct, values, np.nan)
-
-
-def _cell(values: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, Any]:
-    defined = ~np.isnan(values)
-    value = float(values[defined].mean()) if defined.any() else None
-    return {"value": value, "interval": mean_interval(values, groups, seed=seed), "n": int(defined.sum())}
-
-
-def _towards_wrong(values: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """A measure turned so that it is higher for wrong answers."""
-    wrong, right = values[~correct], values[correct]
-    if np.isnan(wrong).all() or np.isnan(right).all():
-        return np.full(len(values), np.nan)
-    area = weighted_area(*_defined(~correct, values), weights=np.ones((1, int((~np.isnan(values)).sum()))))[0]
-    return values if area >= 0.5 else -values
 
 
 def _defined(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -183,17 +182,21 @@ def _log_odds(confidence: np.ndarray) -> np.ndarray:
 
 def _out_of_fold(columns: np.ndarray, wrong: np.ndarray, groups: np.ndarray, *, seed: int) -> np.ndarray:
     """Probability of a wrong answer by logistic regression that has not seen the image's group; NaN where it cannot be had."""
+    from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    filled = np.where(np.isnan(columns), np.nanmean(columns, axis=0), columns)
     scores = np.full(len(wrong), np.nan)
-    for train, test in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(filled, wrong, groups):
+    for train, test in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(columns, wrong, groups):
         if wrong[train].any() and not wrong[train].all():
-            model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-            scores[test] = model.fit(filled[train], wrong[train]).predict_proba(filled[test])[:, 1]
+            steps = (
+                SimpleImputer(keep_empty_features=True),
+                StandardScaler(),
+                LogisticRegression(class_weight="balanced", max_iter=1000),
+            )
+            scores[test] = make_pipeline(*steps).fit(columns[train], wrong[train]).predict_proba(columns[test])[:, 1]
     return scores
 
 
@@ -210,16 +213,11 @@ _NAMES = {
 def _sentences(found: Mapping[str, Any], *, enough: bool) -> list[str]:
     if not enough:
         return [
-            f"{found['n_incorrect']} answers are wrong and {found['n_correct']} right: fewer than {FEWEST} of one kind, so nothing "
-            "is said about telling them apart by their maps."
+            f"{found['n_incorrect']} answers are wrong and {found['n_correct']} right: fewer than {FEWEST} of one kind, or of "
+            f"fewer than {FEWEST_GROUPS} groups, so nothing is said about telling them apart by their maps."
         ]
     sentences = []
-    differing = [
-        name
-        for name, row in found["features"].items()
-        if row["difference"]["interval"] is not None
-        and not row["difference"]["interval"][0] <= 0 <= row["difference"]["interval"][1]
-    ]
+    differing = [name for name, row in found["features"].items() if row["p_value"] is not None and row["p_value"] < 1 - LEVEL]
     for name in differing:
         row = found["features"][name]
         higher = "higher" if row["difference"]["value"] > 0 else "lower"

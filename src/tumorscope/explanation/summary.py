@@ -8,12 +8,16 @@ import numpy as np
 
 from tumorscope.data.plane import PLANES
 from tumorscope.labels import LABELS
-from tumorscope.resampling import mean_interval, number_groups
+from tumorscope.resampling import mean_intervals, number_groups
 
 SIZES = ("small", "medium", "large")
 SIZE_LIMITS = (0.005, 0.02)
 """Shares of the image that a tumour needs to be medium, and to be large."""
 
+
+UNKNOWN_PLANE = "unknown"
+SHARES = ("pointing_game", "pointing_game_15px", "same_answer")
+"""Measures that are yes or no for every image."""
 
 OWN = ""
 """Key of the measures of the heatmap itself among those of what it is compared with."""
@@ -71,59 +75,95 @@ def metric_table(
         seed: Of the intervals.
 
     Returns:
-        {value, interval, n, per_class, per_plane, per_size, correct, incorrect, baselines, methods}, each part {value, interval,
-        n}; None when no image has the measure.
+        {value, interval, n, per_class, per_plane, per_size, correct, incorrect, baselines, methods}. Each baseline has the same
+        parts; each method, which may have seen fewer images, has `own`: the heatmap's value on the images that it has seen. None
+        when no image has the measure.
     """
-    numbers = number_groups([image.group for image in images])
-    kinds = list(dict.fromkeys(kind for image in images for kind in image.measures))
-
-    def values(kind: str) -> np.ndarray:
-        found = [image.measures.get(kind, {}).get(metric) for image in images]
-        return np.array([np.nan if value is None else value for value in found])
-
-    def cell(keep: Sequence[bool]) -> Cell:
-        return mean_cell(np.where(keep, own, np.nan), numbers, seed=seed)
-
-    def parts(names: Sequence[str], of_image: Sequence[str]) -> dict[str, Cell]:
-        cells = {name: cell([found == name for found in of_image]) for name in names}
-        return {name: found for name, found in cells.items() if found["n"]}
-
-    own = values(OWN)
-    if np.isnan(own).all():
+    kinds = [OWN, *(kind for kind in dict.fromkeys(kind for image in images for kind in image.measures) if kind != OWN)]
+    values = {kind: _column(images, kind, metric) for kind in kinds}
+    if np.isnan(values[OWN]).all():
         return None
-    others = {kind: mean_cell(values(kind), numbers, seed=seed) for kind in kinds if kind != OWN}
-    others = {kind: found for kind, found in others.items() if found["n"]}
+    parts = _parts(images)
+    others = [kind for kind in kinds if kind != OWN and not np.isnan(values[kind]).all()]
+    known, wanted = set(methods), dict[tuple[str, ...], np.ndarray]()
+    for kind in (OWN, *(kind for kind in others if kind not in known)):
+        wanted |= {(kind, *path): np.where(keep, values[kind], np.nan) for path, keep in parts.items()}
+    for kind in (kind for kind in others if kind in known):
+        wanted[kind,] = values[kind]
+        wanted[kind, "own"] = np.where(np.isnan(values[kind]), np.nan, values[OWN])
+    cells = _cells(wanted, number_groups([image.group for image in images]), metric=metric, seed=seed)
+    tables = {kind: _nested({path[1:]: cell for path, cell in cells.items() if path[0] == kind}) for kind in (OWN, *others)}
     return {
-        **mean_cell(own, numbers, seed=seed),
-        "per_class": parts(LABELS, [image.label for image in images]),
-        "per_plane": parts((*PLANES, "unknown"), [image.plane or "unknown" for image in images]),
-        "per_size": parts(SIZES, [image.size for image in images]),
-        "correct": cell([image.correct for image in images]),
-        "incorrect": cell([not image.correct for image in images]),
-        "baselines": {kind: found for kind, found in others.items() if kind not in set(methods)},
-        "methods": {kind: found for kind, found in others.items() if kind in set(methods)},
+        **tables[OWN],
+        "baselines": {kind: table for kind, table in tables.items() if kind != OWN and kind not in known},
+        "methods": {kind: table for kind, table in tables.items() if kind in known},
     }
 
 
-def mean_cell(values: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> Cell:
+def _column(images: Sequence[MeasuredImage], kind: str, metric: str) -> np.ndarray:
+    found = [image.measures.get(kind, {}).get(metric) for image in images]
+    return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+
+
+def _parts(images: Sequence[MeasuredImage]) -> dict[tuple[str, ...], np.ndarray]:
+    """Where a part stands in a table, to the images that belong to it, bool, shape (n,)."""
+    labels, planes, sizes = (
+        np.array(column)
+        for column in ([i.label for i in images], [i.plane or UNKNOWN_PLANE for i in images], [i.size for i in images])
+    )
+    correct = np.array([image.correct for image in images])
+    return {
+        (): np.ones(len(images), dtype=bool),
+        **{("per_class", label): labels == label for label in LABELS},
+        **{("per_plane", plane): planes == plane for plane in (*PLANES, UNKNOWN_PLANE)},
+        **{("per_size", size): sizes == size for size in SIZES},
+        ("correct",): correct,
+        ("incorrect",): ~correct,
+    }
+
+
+def _nested(cells: Mapping[tuple[str, ...], Cell]) -> dict[str, Any]:
+    """Cells by path as a table; classes, planes and sizes without images are left out."""
+    table: dict[str, Any] = {}
+    for path, cell in cells.items():
+        if not path:
+            table |= cell
+        elif len(path) == 1:
+            table[path[0]] = cell
+        else:
+            part = table.setdefault(path[0], {})
+            if cell["n"]:
+                part[path[1]] = cell
+    return table
+
+
+def _cells(
+    columns: Mapping[tuple[str, ...], np.ndarray], groups: np.ndarray, *, metric: str, seed: int
+) -> dict[tuple[str, ...], Cell]:
+    intervals = mean_intervals(np.stack(list(columns.values())), groups, shares=metric in SHARES, seed=seed)
+    found = {}
+    for (path, values), interval in zip(columns.items(), intervals, strict=True):
+        defined = ~np.isnan(values)
+        value = float(values[defined].mean()) if defined.any() else None
+        found[path] = {"value": value, "interval": interval, "n": int(defined.sum())}
+    return found
+
+
+def mean_cells(rows: Sequence[Measures], groups: Sequence[str], *, seed: int = 0) -> dict[str, Cell]:
+    """Return {value, interval, n} of the mean of every key of rows, one row for each image, with the group of each."""
+    numbers = number_groups(groups)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=float) for name in names}
+    return {name: mean_cell(values, numbers, metric=name, seed=seed) for name, values in columns.items()}
+
+
+def mean_cell(values: np.ndarray, groups: np.ndarray, *, metric: str = "", seed: int = 0) -> Cell:
     """Return {value, interval, n} of the mean over the images that have a value, None where there is none.
 
     Args:
         values: float64, shape (n,), NaN where an image has none.
         groups: int64, shape (n,), see `resampling.number_groups`.
+        metric: What is measured; a share gets exact bounds where it is 0 or 1.
         seed: Of the interval.
     """
-    defined = ~np.isnan(values)
-    return {
-        "value": float(values[defined].mean()) if defined.any() else None,
-        "interval": mean_interval(values, groups, seed=seed),
-        "n": int(defined.sum()),
-    }
-
-
-def mean_cells(rows: Sequence[Measures], groups: Sequence[str], *, seed: int = 0) -> dict[str, Cell]:
-    """Return `mean_cell` of every key of rows, one row for each image, with the group of each."""
-    numbers = number_groups(groups)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=float) for name in names}
-    return {name: mean_cell(values, numbers, seed=seed) for name, values in columns.items()}
+    return _cells({(): values}, groups, metric=metric, seed=seed)[()]

@@ -108,7 +108,7 @@ def _near(content: Content) -> Iterator[str]:
     metric = _known(content, "pointing_game_15px")
     if metric is not None:
         sentence, _ = verdict(metric, RIVALS, "share")
-        yield f"It lies inside or within 15 pixels of the outline in {_said(metric, 'share')}. {sentence}".strip()
+        yield f"The peak lies inside or within 15 pixels of the outline in {_said(metric, 'share')}. {sentence}".strip()
 
 
 def _right_and_wrong_peaks(content: Content) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _removal(content: Content) -> Iterator[str]:
 def _order(content: Content) -> Iterator[str]:
     starts = {
         "deletion_auc": "Blurring the scan in the order of the map leaves the answer a mean probability of {} (less is better).",
-        "insertion_auc": "Bringing a blurred scan back in the order of the map gives it a mean probability of {} (more is better).",
+        "insertion_auc": "Bringing back a blurred scan in the order of the map gives the answer {} on average (more is better).",
     }
     for name, start in starts.items():
         metric = _known(content, name)

@@ -10,9 +10,9 @@ from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.errors import EvaluationError
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle
+from tumorscope.models.device import images_per_pass
 from tumorscope.predictions import Predictions
 
-BATCH_SIZE = 32
 CPU = torch.device("cpu")
 
 
@@ -69,7 +69,7 @@ def probabilities_of(
     count = len(cache.rows(split))
     probabilities: list[np.ndarray] = []
     with torch.inference_mode():
-        for images, _ in batches(cache, split, batch_size=BATCH_SIZE):
+        for images, _ in batches(cache, split, batch_size=images_per_pass(device)):
             logits = network(normalise(images.to(device).float() / 255, bundle.preprocessing))
             probabilities.append(logits.double().softmax(dim=1).cpu().numpy())
             if progress is not None:

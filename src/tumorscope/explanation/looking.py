@@ -10,9 +10,9 @@ from tumorscope.data.dataset import normalise
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.explanation.attention import peak_of
 from tumorscope.explanation.placement import place
+from tumorscope.models.device import images_per_pass
 from tumorscope.models.network import CellGrid, Classifier
 
-BATCH_SIZE = 32
 CPU = torch.device("cpu")
 
 Ask = Callable[[np.ndarray], np.ndarray]
@@ -66,21 +66,23 @@ class Looker:
     def look(self, grids: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> Looked:
         """Return answers and maps for grids, uint8, shape (n, size, size), n at least 1."""
         probabilities, maps = [], []
+        step = images_per_pass(self.device)
         with torch.inference_mode():
-            for start in range(0, len(grids), BATCH_SIZE):
-                answer = self.network.answer(self.inputs(grids[start : start + BATCH_SIZE]))
+            for start in range(0, len(grids), step):
+                answer = self.network.answer(self.inputs(grids[start : start + step]))
                 probabilities.append(answer.logits.double().softmax(dim=1).cpu().numpy())
                 maps.append(answer.maps.cpu().numpy())
                 if progress is not None:
-                    progress(min(start + BATCH_SIZE, len(grids)), len(grids))
+                    progress(min(start + step, len(grids)), len(grids))
         return Looked(np.concatenate(probabilities), np.concatenate(maps))
 
     def ask(self, grids: np.ndarray) -> np.ndarray:
         """Return probabilities alone, float64, shape (n, 4)."""
+        step = images_per_pass(self.device)
         with torch.inference_mode():
             answers = [
-                self.network(self.inputs(grids[start : start + BATCH_SIZE])).double().softmax(dim=1).cpu().numpy()
-                for start in range(0, len(grids), BATCH_SIZE)
+                self.network(self.inputs(grids[start : start + step])).double().softmax(dim=1).cpu().numpy()
+                for start in range(0, len(grids), step)
             ]
         return np.concatenate(answers)
 

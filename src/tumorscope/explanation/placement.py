@@ -25,7 +25,8 @@ def place(heatmap: np.ndarray, *, stride: float, start: float, preprocessing: Pr
     rows, columns = preprocessing.to_grid(np.arange(shape[0], dtype=float), np.arange(shape[1], dtype=float), shape)
     along_rows = _interpolation((rows - start) / stride, heatmap.shape[0])
     along_columns = _interpolation((columns - start) / stride, heatmap.shape[1])
-    placed: np.ndarray = along_rows @ heatmap.astype(np.float32) @ along_columns.T
+    # Not by `@`: on products this small the threads of a linear algebra library wait for each other.
+    placed: np.ndarray = np.einsum("ri,ic->rc", along_rows, np.einsum("ij,cj->ic", heatmap.astype(np.float32), along_columns))
     return placed
 
 

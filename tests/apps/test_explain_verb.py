@@ -121,7 +121,7 @@ def test_a_narrower_wish_keeps_a_wider_explanation(run):
         (("--split", "train"), 2, "need -o DIR"),
         (("--methods", "magic"), 2, "score_cam"),
         (("--methods", "layer_cam,layer_cam"), 2, "none twice"),
-        (("--against", "nowhere"), 1, "no trained cnn to compare with"),
+        (("--against", "nowhere"), 1, "none of cnn is trained there"),
     ],
 )
 def test_wrong_use_is_said_in_a_line(run, capsys, arguments, status, message):

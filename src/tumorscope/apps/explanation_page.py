@@ -17,6 +17,7 @@ from tumorscope.explanation.content import tables_of
 from tumorscope.explanation.examples import pick_by_map
 from tumorscope.explanation.explain import ExplainChoices
 from tumorscope.labels import NO_TUMOUR
+from tumorscope.models.bundle import BUNDLE_FILE
 from tumorscope.models.device import Device
 from tumorscope.reporting.explanation_report import CaptionedScan, ExplainedModel, ExplanationPage, write_explanation_page
 from tumorscope.reporting.study import FourMaps
@@ -54,28 +55,34 @@ def explain_run(
     """
     folder = RunFolder.at(run)
     names = _trained_everywhere(folder)
+    if against is not None and not set(names) & set(_trained(RunFolder.at(against), folder)):
+        raise EvaluationError(
+            f"{against}: none of {', '.join(names)} is trained there. --against takes a run with the same models and folds."
+        )
     for stages, name in each_model(run, reporter, device):
         if name in names:
             inside = stages.folder.path.relative_to(folder.path)
-            other = None if against is None else _other_model(against / inside / name, name)
+            other = None if against is None else against / inside / name
+            if other is not None and not (other / BUNDLE_FILE).is_file():
+                reporter.say(f"  {against} has no {name} to compare with")
+                other = None
             stages.explain(name, choices, place=None if out is None else out / inside / name, against=other)
     return write_page(folder, names, out=out)
 
 
 def _trained_everywhere(folder: RunFolder) -> tuple[str, ...]:
-    """Models that every fold of a run has."""
-    parts = fold_folders(folder)
-    names = tuple(name for name in parts[0].trained_models() if all(name in part.trained_models() for part in parts))
+    names = _trained(folder, folder)
     if not names:
-        where = "in every fold" if len(parts) > 1 else "there"
-        raise EvaluationError(f"{folder.path}: no model is trained {where}. Finish its training with the command that began it.")
+        raise EvaluationError(
+            f"{folder.path}: no model is trained there, or not in every fold. Finish it with the command that began it."
+        )
     return names
 
 
-def _other_model(model: Path, name: str) -> Path:
-    if not (model / "bundle.json").is_file():
-        raise EvaluationError(f"{model}: no trained {name} to compare with. --against takes a run with the same models and folds.")
-    return model
+def _trained(where: RunFolder, like: RunFolder) -> tuple[str, ...]:
+    """Models that a run, or each fold of it that another run has too, has finished."""
+    found = [RunFolder.at(where.path / part.path.relative_to(like.path)).trained_models() for part in fold_folders(like)]
+    return tuple(name for name in found[0] if all(name in names for names in found))
 
 
 def explanation_content(panels: Panels, places: Sequence[Path], *, seed: int) -> dict[str, Any]:

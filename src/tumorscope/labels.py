@@ -74,6 +74,11 @@ def label_info(label: str) -> LabelInfo:
     return _BY_NAME[label]
 
 
+def display_name(label: str) -> str:
+    """Return what people are shown for a label, `UNSTATED_TUMOUR` among them; raises as `label_info`."""
+    return "tumour of unstated type" if label == UNSTATED_TUMOUR else label_info(label).display_name
+
+
 def label_index(label: str) -> int:
     """Return the position of a label in `LABELS`."""
     return LABELS.index(label)

@@ -77,7 +77,7 @@ class Broken:
 
     Attributes:
         path: As a record's.
-        label: One of `LABELS`.
+        label: As a record's.
         split: As a record's.
         fault: What is wrong, in one word: `DecodeError.fault`.
         reason: The same in a sentence.

@@ -94,6 +94,61 @@ def test_when_everything_is_inside_no_manifest_of_the_rest_is_written(leaky_fold
     assert json.loads((tmp_path / "audit" / "against.json").read_text())["inside"] == 28
 
 
+def test_where_images_come_from_is_found_through_a_set_that_names_it(leaky_folder, tmp_path):
+    rows = ["path,label"]
+    for number, (name, label) in enumerate([("cheng", "glioma"), ("cheng", "meningioma"), ("br35h", "notumor")]):
+        (tmp_path / "known" / name).mkdir(parents=True, exist_ok=True)
+        for row in range(6):
+            picture = np.rot90(textured(10 * number + row))
+            Image.fromarray(np.ascontiguousarray(picture)).save(tmp_path / "known" / name / f"{label}{row}.png")
+            rows.append(f"{name}/{label}{row}.png,{label}")
+    (tmp_path / "known" / "known.csv").write_text("\n".join(rows) + "\n")
+    result = invoke("audit", leaky_folder, "-o", tmp_path / "audit", "--against", tmp_path / "known" / "known.csv")
+    assert "Every no tumour image comes from br35h, which holds nothing else" in result.stderr
+    sources = {record.label: record.source for record in read_manifest(tmp_path / "audit" / "manifest.csv")}
+    assert sources == {"glioma": "cheng", "meningioma": "cheng", "notumor": "br35h", "pituitary": ""}
+    assert json.loads((tmp_path / "audit" / "audit.json").read_text())["sources"]["tumour_share_told"] == 1.0
+
+
+def test_broken_files_and_what_was_ignored_are_said_at_once_and_listed_on_the_page(leaky_folder, tmp_path):
+    folder = leaky_folder / "Training" / "glioma"
+    (folder / "empty.png").touch()
+    (folder / "notes.txt").write_text("x")
+    pages = [Image.fromarray(textured(500)), Image.fromarray(textured(501))]
+    pages[0].save(folder / "two.gif", save_all=True, append_images=pages[1:])
+    result = invoke("audit", leaky_folder, "-o", tmp_path / "audit")
+    assert "Ignored in Training: 1 x .txt" in result.stderr
+    assert "2 images cannot be read and were left out: 1 x empty, 1 x multi_frame" in result.stderr
+    assert "two.gif: holds 2 frames" in result.stderr
+    assert "two.gif: holds 2 frames" in (tmp_path / "audit" / "audit.html").read_text()
+    assert {image["fault"] for image in json.loads((tmp_path / "audit" / "audit.json").read_text())["broken"]} == {
+        "empty",
+        "multi_frame",
+    }
+
+
+def test_a_set_with_tumours_of_unstated_type_is_audited_like_any_other(leaky_folder, tmp_path):
+    rows = ["path,label,split"]
+    for path in sorted(leaky_folder.rglob("*.png")):
+        split = "test" if path.parent.parent.name == "Testing" else "train"
+        rows.append(f"{path},{'tumour' if split == 'test' else path.parent.name},{split}")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "unstated.csv").write_text("\n".join([*rows, "empty.png,yes,test"]) + "\n")
+    result = invoke("audit", tmp_path / "unstated.csv", "-o", tmp_path / "audit")
+    assert "4 of 8 test images (50%)" in result.stderr
+    content = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert content["images_per_label"]["tumour"] == 8
+    assert content["leaks"]["twin_free"]["tumour"] == 4
+    assert [image["label"] for image in content["broken"]] == ["tumour"]
+    assert "tumour of unstated type" in (tmp_path / "audit" / "audit.html").read_text()
+
+
+def test_another_set_may_be_the_name_of_a_fetched_one(leaky_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TUMORSCOPE_HOME", str(tmp_path / "home"))
+    with pytest.raises(SourceError, match="tumorscope data get cheng"):
+        invoke("audit", leaky_folder, "-o", tmp_path / "audit", "--against", "cheng")
+
+
 def test_auditing_nothing_is_refused(tmp_path):
     with pytest.raises(SourceError, match="no such file"):
         invoke("audit", tmp_path / "nothing", "-o", tmp_path / "audit")

@@ -49,7 +49,9 @@ def test_a_run_answers_an_external_set_beside_its_own_test_split(banded_folder, 
     assert set(metrics["sources"]) == {"x", "y"}
     with (out / "cnn" / "external_other_predictions.csv").open() as file:
         assert [row["label"] for row in csv.DictReader(file)] == ["tumour", "tumour", "glioma", "notumor", "notumor", "notumor"]
-    assert len((out / "cnn" / "predictions.csv").read_text().splitlines()) == 1 + 16
+    own = (out / "cnn" / "predictions.csv").read_text().splitlines()
+    assert len(own) == 1 + 16
+    assert own[0] == (out / "cnn" / "external_other_predictions.csv").read_text().splitlines()[0]
     assert (out / "lookup_baseline" / "external_other_metrics.json").is_file()
     assert "Another source: other" in (out / "report.html").read_text()
 

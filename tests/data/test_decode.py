@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tumorscope.data.decode import MAX_PIXELS, decode_file, decode_record, draw_outlines, read_mask
+from tumorscope.data.decode import MAX_PIXELS, decode_file, decode_in_colour, decode_record, draw_outlines, read_mask
 from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record, read_manifest, write_manifest
 
@@ -32,7 +32,7 @@ def one_line_refusal(path: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "gif"])
 def test_lossless_files_give_their_very_pixels(tmp_path, suffix):
     options = {"lossless": True} if suffix == "webp" else {}
     scan = decode_file(saved(tmp_path / f"a.{suffix}", GREY, **options))
@@ -53,6 +53,13 @@ def test_colour_becomes_luma(tmp_path):
         path = tmp_path / f"{number}.png"
         Image.new("RGB", (4, 4), colour).save(path)
         assert (decode_file(path).pixels == luma(*colour)).all()
+
+
+def test_to_be_shown_a_picture_keeps_its_colour_and_a_grey_one_gets_three_equal_channels(tmp_path):
+    np.testing.assert_array_equal(decode_in_colour(saved(tmp_path / "a.png", COLOUR)), COLOUR)
+    np.testing.assert_array_equal(decode_in_colour(saved(tmp_path / "g.png", GREY)), np.stack([GREY] * 3, axis=-1))
+    path = saved(tmp_path / "a.gif", COLOUR)
+    assert decode_in_colour(path).shape == COLOUR.shape
 
 
 def test_palette_with_transparency_becomes_luma(tmp_path):
@@ -110,7 +117,7 @@ def test_odd_file_names_are_read(tmp_path, name):
     np.testing.assert_array_equal(decode_record(Manifest(tmp_path, (record,)), record).pixels, GREY)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp", "gif"])
 def test_half_a_file_is_refused(tmp_path, suffix):
     path = saved(tmp_path / f"a.{suffix}", RNG.integers(0, 256, (64, 64), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -137,7 +144,8 @@ def test_several_frames_are_refused(tmp_path):
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     pages[0].save(tmp_path / "a.webp", save_all=True, append_images=pages[1:])
     pages[0].save(tmp_path / "a.png", save_all=True, append_images=pages[1:])
-    for suffix in ("tif", "webp", "png"):
+    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
+    for suffix in ("tif", "webp", "png", "gif"):
         assert "2 frames" in one_line_refusal(tmp_path / f"a.{suffix}")
 
 
@@ -157,7 +165,7 @@ def test_a_picture_beyond_every_limit_is_refused_without_a_warning(tmp_path):
     assert f"{MAX_PIXELS:,}" in one_line_refusal(path)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp", "webp", "gif"])
 def test_damaged_bytes_end_in_a_scan_or_a_refusal_never_in_another_error(tmp_path, suffix):
     whole = saved(tmp_path / f"whole.{suffix}", COLOUR).read_bytes()
     path, rng, messages = tmp_path / f"a.{suffix}", np.random.default_rng(7), []

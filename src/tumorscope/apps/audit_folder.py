@@ -5,7 +5,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +18,10 @@ from tumorscope.apps.console import Reporter
 from tumorscope.data.audit.audit import NEIGHBOUR_INSIDE, Audit, audit, outside_of
 from tumorscope.data.audit.files import FILE_FLAGS
 from tumorscope.data.audit.frames import TRANSFORMS
-from tumorscope.data.audit.provenance import SourceTable
-from tumorscope.data.audit.twins import COPY, KINDS, NEIGHBOUR, NEIGHBOUR_LIKENESS, TWIN, TWIN_LIKENESS, Pairs
-from tumorscope.manifest import Manifest, write_manifest
+from tumorscope.data.audit.provenance import SourceTable, source_table, with_sources_of
+from tumorscope.data.audit.twins import COPY, KINDS, NEIGHBOUR, NEIGHBOUR_LIKENESS, NUMBERED_LIKENESS, TWIN, TWIN_LIKENESS, Pairs
+from tumorscope.labels import UNSTATED_TUMOUR
+from tumorscope.manifest import Manifest, Record, write_manifest
 from tumorscope.reporting.audit_report import AuditPage, write_audit_page
 from tumorscope.storage import write_atomically
 
@@ -37,15 +38,7 @@ SCHEMA_VERSION = 1
 def audit_into(
     manifest: Manifest, folder: Path, reporter: Reporter, *, source: str, synthetic: bool = False, join_neighbours: bool = False
 ) -> Audit:
-    """Audit a data set and store what was found; `audit.json` is written last.
-
-    Args:
-        manifest: Indexed images.
-        folder: Gets the files.
-        reporter: Told what was found.
-        source: What to call the data set on the page.
-        synthetic: Whether the images are the built-in phantoms.
-        join_neighbours: Whether likely neighbours belong into one group.
+    """Audit a data set and store what was found; arguments as for `audit` and `write_audit`.
 
     Raises:
         DecodeError: An image has vanished or changed since it was indexed.
@@ -53,6 +46,27 @@ def audit_into(
     """
     with reporter.counting("audit") as progress:
         found = audit(manifest, join_neighbours=join_neighbours, progress=progress)
+    write_audit(found, folder, reporter, source=source, synthetic=synthetic, join_neighbours=join_neighbours)
+    return found
+
+
+def write_audit(
+    found: Audit, folder: Path, reporter: Reporter, *, source: str, synthetic: bool = False, join_neighbours: bool = False
+) -> None:
+    """Store an audit, `audit.json` last, and say what was found.
+
+    Args:
+        found: What there is to store.
+        folder: Gets the files.
+        reporter: Told what was found.
+        source: What to call the data set on the page.
+        synthetic: Whether the images are the built-in phantoms.
+        join_neighbours: Whether likely neighbours were joined into one group.
+
+    Raises:
+        DecodeError: An image has vanished or changed since it was indexed.
+        OutputError: The folder cannot be written.
+    """
     write_pairs(found.pairs, found.manifest, folder / PAIRS_FILE)
     write_manifest(found.manifest, folder / MANIFEST_FILE)
     content = audit_content(found, join_neighbours=join_neighbours)
@@ -68,27 +82,28 @@ def audit_into(
     write_atomically(folder / AUDIT_FILE, json.dumps(content, indent=1) + "\n")
     for sentence in audit_sentences(found):
         reporter.say(f"  {sentence}")
-    return found
 
 
-def audit_against(manifest: Manifest, other: Manifest, folder: Path, reporter: Reporter) -> Manifest | None:
-    """Say which images of another set are in a set; store the pairs, and a manifest of the rest.
+def audit_against(found: Audit, other: Manifest, folder: Path, reporter: Reporter, *, name: str) -> Audit:
+    """Say which images of another set are in an audited set; store the pairs, and a manifest of the rest.
 
     Likely neighbours stay in the rest, flagged: that they are one patient's is not certain.
 
     Args:
-        manifest: The set that a model is trained on.
+        found: The audit of the set that a model is trained on.
         other: The set that claims to be external to it.
         folder: Gets `against_pairs.csv`, `against.json` and, unless everything is inside, `external_manifest.csv`.
         reporter: Told what was found.
+        name: What to call the other set.
 
     Returns:
-        The rest, or None when nothing is left.
+        The audit, with sources that the other set tells.
 
     Raises:
         DecodeError: An image has vanished or changed since it was indexed.
         OutputError: The folder cannot be written.
     """
+    manifest = found.manifest
     with reporter.counting("compare the sets") as progress:
         inside, rest, pairs = outside_of(manifest, other, progress=progress)
     both = pairs_table(pairs, [record.path for record in manifest] + [record.path for record in other])
@@ -99,11 +114,7 @@ def audit_against(manifest: Manifest, other: Manifest, folder: Path, reporter: R
         "schema_version": SCHEMA_VERSION,
         "disclaimer": DISCLAIMER,
         "tumorscope": __version__,
-        "images": len(other),
-        "images_per_label": other.counts(),
-        "inside": len(inside),
-        "inside_per_label": dict(Counter(record.label for record in inside)),
-        "neighbours": 0 if rest is None else sum(NEIGHBOUR_INSIDE in record.flags for record in rest),
+        **_against_content(inside, other, rest),
         "data_fingerprint": manifest.data_fingerprint,
         "other_data_fingerprint": other.data_fingerprint,
     }
@@ -111,7 +122,23 @@ def audit_against(manifest: Manifest, other: Manifest, folder: Path, reporter: R
     left = "nothing is left" if rest is None else f"the other {len(rest):,} are in {EXTERNAL_FILE}"
     share = f"{len(inside):,} of {len(other):,} images of the other set ({len(inside) / len(other):.1%})"
     reporter.say(f"  {share} are in this one; {left}.")
-    return rest
+    sourced = with_sources_of(manifest, other, pairs, name=name)
+    sources = source_table(sourced)
+    return replace(found, manifest=sourced, sources=sources, styles=found.styles if sources is None else None)
+
+
+def _against_content(inside: Sequence[Record], other: Manifest, rest: Manifest | None) -> dict[str, Any]:
+    return {
+        "images": len(other),
+        "images_per_label": _per_label(other),
+        "inside": len(inside),
+        "inside_per_label": dict(Counter(record.label for record in inside)),
+        "neighbours": 0 if rest is None else sum(NEIGHBOUR_INSIDE in record.flags for record in rest),
+    }
+
+
+def _per_label(manifest: Manifest) -> dict[str, int]:
+    return manifest.counts() | ({UNSTATED_TUMOUR: manifest.unstated} if manifest.unstated else {})
 
 
 def write_pairs(pairs: Pairs, manifest: Manifest, path: Path) -> None:
@@ -141,7 +168,7 @@ def audit_content(found: Audit, *, join_neighbours: bool) -> dict[str, Any]:
         "data_fingerprint": manifest.data_fingerprint,
         "sentences": list(audit_sentences(found)),
         "images": len(manifest),
-        "images_per_label": manifest.counts(),
+        "images_per_label": _per_label(manifest),
         "pairs": {kind: len(found.pairs.of_kind(kind)) for kind in KINDS},
         "exact_copies": len(found.pairs.of_kind(COPY)),
         "groups": {
@@ -158,7 +185,7 @@ def audit_content(found: Audit, *, join_neighbours: bool) -> dict[str, Any]:
         "styles": None if found.styles is None else _sources_content(found.styles),
         "shortcut": None if shortcut is None else {"sentence": shortcut.sentence, **asdict(shortcut)},
         "tables": audit_tables(found),
-        "thresholds": {TWIN: TWIN_LIKENESS, NEIGHBOUR: NEIGHBOUR_LIKENESS},
+        "thresholds": {TWIN: TWIN_LIKENESS, NEIGHBOUR: NEIGHBOUR_LIKENESS, "numbered_neighbour": NUMBERED_LIKENESS},
         "versions": {name: version(name) for name in ("faiss-cpu", "numpy", "opencv-python-headless", "pillow", "scikit-learn")},
         "notes": list(manifest.notes),
     }
@@ -192,14 +219,26 @@ def audit_sentences(found: Audit) -> tuple[str, ...]:
     slices = len({record.group for record in manifest})
     copies, twins = len(found.pairs.of_kind(COPY)), len(found.pairs.of_kind(TWIN))
     what = "groups of patients and slices" if manifest.knows_patients else "different slices"
-    sentences.append(f"{len(manifest):,} images hold {slices:,} {what}: {copies:,} exact copies, {twins:,} pairs of twins.")
+    sentences.append(
+        f"{len(manifest):,} images hold {slices:,} {what}: {copies:,} exact {'copy' if copies == 1 else 'copies'}, {twins:,} "
+        f"{'pair' if twins == 1 else 'pairs'} of twins."
+    )
     near = len(found.pairs.of_kind(NEIGHBOUR))
     if near:
-        sentences.append(f"{near:,} more pairs are very likely neighbouring slices of one patient.")
+        pairs = "pair is" if near == 1 else "pairs are"
+        sentences.append(
+            f"{near:,} more {pairs} very likely neighbouring slices of one patient, or one slice in an extreme contrast."
+        )
     if found.conflicts:
-        sentences.append(f"{len(found.conflicts):,} slice(s) bear different labels on different images.")
+        slices_bear = "slice bears" if len(found.conflicts) == 1 else "slices bear"
+        sentences.append(f"{len(found.conflicts):,} {slices_bear} different labels on different images.")
     if manifest.broken:
-        sentences.append(f"{len(manifest.broken):,} image(s) cannot be read and were left out.")
+        faults = Counter(image.fault for image in manifest.broken)
+        named = ", ".join(f"{count:,} x {fault}" for fault, count in sorted(faults.items()))
+        images = "image" if len(manifest.broken) == 1 else "images"
+        sentences.append(
+            f"{len(manifest.broken):,} {images} cannot be read and {'was' if images == 'image' else 'were'} left out: {named}."
+        )
     flags = Counter(flag for record in manifest for flag in record.flags if flag in FILE_FLAGS)
     if flags:
         sentences.append(f"Odd files: {', '.join(f'{count:,} x {flag}' for flag, count in sorted(flags.items()))}.")

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from tumorscope.data.audit.audit import Audit
-from tumorscope.data.audit.files import FILE_FLAGS
+from tumorscope.data.audit.files import COLOUR, FILE_FLAGS, OVERLAY
 from tumorscope.data.audit.frames import TRANSFORMS, content_box, transformed
 from tumorscope.data.audit.twins import NEIGHBOUR, TWIN, Pairs
-from tumorscope.data.decode import decode_record
+from tumorscope.data.decode import decode_in_colour, decode_record
 from tumorscope.data.preprocess import Preprocessing
-from tumorscope.labels import LABELS
-from tumorscope.manifest import Manifest, Record
+from tumorscope.labels import LABELS, UNSTATED_TUMOUR, display_name
+from tumorscope.manifest import Manifest, Record, split_item
 from tumorscope.reporting.audit_report import PictureRow, Section
 
 _PER_LABEL = 4
@@ -25,7 +25,11 @@ def picture_sections(found: Audit) -> tuple[Section, ...]:
     """Return pairs and contradicting labels in pictures."""
     manifest = found.manifest
     across = _across_splits(manifest, found.pairs.of_kind(TWIN))
-    leaking = [index for label in LABELS for index in _least_alike(across, _of_label(manifest, across, label), _PER_LABEL)]
+    leaking = [
+        index
+        for label in (*LABELS, UNSTATED_TUMOUR)
+        for index in _least_alike(across, _of_label(manifest, across, label), _PER_LABEL)
+    ]
     sections = [
         Section(
             "test-twins",
@@ -41,7 +45,8 @@ def picture_sections(found: Audit) -> tuple[Section, ...]:
         Section(
             "labels",
             "One slice, different labels",
-            f"Somebody has to look: at most one of these labels is right. The first {_CONFLICTS} are shown; nothing was changed.",
+            "Somebody has to look: at most one of these labels is right. Nothing was changed."
+            + (f" The first {_CONFLICTS} of {len(found.conflicts):,} are shown." if len(found.conflicts) > _CONFLICTS else ""),
             tuple(_conflict(manifest, rows) for rows in found.conflicts[:_CONFLICTS]),
         ),
         _strange(manifest),
@@ -57,9 +62,9 @@ def _strange(manifest: Manifest) -> Section:
             shown = having[start : min(start + _MOST_IN_A_ROW, _STRANGE)]
             rows.append(
                 PictureRow(
-                    pictures=tuple(_picture(manifest, row, cut=False) for row in shown),
+                    pictures=tuple(_odd_picture(manifest, row, flag) for row in shown),
                     paths=tuple(record.path for record in _records(manifest, shown)),
-                    caption=f"{flag}: {', '.join(record.label for record in _records(manifest, shown))}",
+                    caption=f"{flag}: {', '.join(_labels(manifest, shown))}",
                 )
             )
     words = f"The first {_STRANGE} of every kind. Warnings, nothing was left out: text, for instance, may give the source away."
@@ -69,7 +74,8 @@ def _strange(manifest: Manifest) -> Section:
 def _pairs_section(manifest: Manifest, pairs: Pairs, name: str, title: str, which: str) -> Section:
     order = np.argsort(pairs.similarity, kind="stable")
     chosen = order[:_PAIRS] if which == "least alike" else order[::-1][:_PAIRS]
-    words = f"{len(pairs):,} pairs; the {min(_PAIRS, len(pairs))} that are {which} are shown, where a mistake would be likeliest."
+    shown = f" The {_PAIRS} that are {which} are shown, where a mistake would be likeliest." if len(pairs) > _PAIRS else ""
+    words = f"{len(pairs):,} {'pair' if len(pairs) == 1 else 'pairs'}.{shown}"
     return Section(name, title, words, tuple(_pair(manifest, pairs, int(index)) for index in chosen))
 
 
@@ -89,7 +95,7 @@ def _least_alike(pairs: Pairs, keep: np.ndarray, count: int) -> list[int]:
 
 def _pair(manifest: Manifest, pairs: Pairs, index: int) -> PictureRow:
     a, b, transform = int(pairs.a[index]), int(pairs.b[index]), int(pairs.transform[index])
-    names = [f"{record.label}{f' ({record.split})' if record.split else ''}" for record in _records(manifest, (a, b))]
+    names = [f"{display_name(r.label)}{f' ({r.split})' if r.split else ''}" for r in _records(manifest, (a, b))]
     return PictureRow(
         pictures=(_picture(manifest, a, transform=transform), _picture(manifest, b)),
         paths=tuple(record.path for record in _records(manifest, (a, b))),
@@ -103,12 +109,24 @@ def _conflict(manifest: Manifest, rows: Sequence[int]) -> PictureRow:
     return PictureRow(
         pictures=tuple(_picture(manifest, row) for row in shown),
         paths=tuple(record.path for record in _records(manifest, shown)),
-        caption=f"{len(rows)} images of one slice: {' and '.join(record.label for record in _records(manifest, shown))}",
+        caption=f"{len(rows)} images of one slice: {' and '.join(_labels(manifest, shown))}",
     )
 
 
 def _records(manifest: Manifest, rows: Sequence[int]) -> list[Record]:
     return [manifest.records[row] for row in rows]
+
+
+def _labels(manifest: Manifest, rows: Sequence[int]) -> list[str]:
+    return [display_name(record.label) for record in _records(manifest, rows)]
+
+
+def _odd_picture(manifest: Manifest, row: int, flag: str) -> np.ndarray:
+    """The whole picture; with its colour where that is what is odd about it. Colour in an NPZ file is shown as grey."""
+    path = manifest.records[row].path
+    if flag in (COLOUR, OVERLAY) and not split_item(path)[1]:
+        return decode_in_colour(manifest.locate(path))
+    return _picture(manifest, row, cut=False)
 
 
 def _picture(manifest: Manifest, row: int, *, transform: int = 0, cut: bool = True) -> np.ndarray:

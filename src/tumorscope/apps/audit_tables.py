@@ -6,7 +6,7 @@ from typing import Any
 from tumorscope.data.audit.audit import Audit
 from tumorscope.data.audit.provenance import SourceTable
 from tumorscope.data.audit.statistics import PERCENTILES, ClassStatistics, class_statistics
-from tumorscope.labels import LABELS, label_info
+from tumorscope.labels import LABELS, display_name
 
 Table = dict[str, Any]
 _DIFFERENCES = 12
@@ -18,9 +18,9 @@ def audit_tables(found: Audit) -> dict[str, Table]:
     """Return title to `words`, `columns` and `rows` of text, for everything that there is to show."""
     tables = {
         "Classes against sources": None if found.sources is None else _sources(found.sources, found.sources.sentences),
-        "Styles that may be sources": None if found.styles is None else _sources(found.styles, _ABOUT_STYLES),
+        "Styles that may be sources": None if found.styles is None else _sources(found.styles, _ABOUT_STYLES, what="Style"),
         "What gives the class away": None if found.shortcut is None else _shortcut(found),
-        "Files": _files(class_statistics(found.manifest.records, found.facts)) if any(found.manifest.counts().values()) else None,
+        "Files": _files(class_statistics(found.manifest.records, found.facts)),
         "Left out": _broken(found) if found.manifest.broken else None,
     }
     return {title: table for title, table in tables.items() if table is not None}
@@ -32,9 +32,9 @@ _ABOUT_STYLES = (
 )
 
 
-def _sources(table: SourceTable, words: tuple[str, ...]) -> Table:
+def _sources(table: SourceTable, words: tuple[str, ...], *, what: str = "Source") -> Table:
     rows = [[source, *(f"{row[label]:,}" for label in LABELS)] for source, row in table.counts.items()]
-    return {"words": " ".join(words), "columns": ["Source", *(label_info(label).display_name for label in LABELS)], "rows": rows}
+    return {"words": " ".join(words), "columns": [what, *(display_name(label) for label in LABELS)], "rows": rows}
 
 
 def _shortcut(found: Audit) -> Table:
@@ -44,7 +44,7 @@ def _shortcut(found: Audit) -> Table:
         [
             one.feature,
             f"{shortcut.single[one.feature]:.2f}" if one.feature in shortcut.single else "",
-            f"{one.what}, {one.label}",
+            f"{one.what}, {display_name(one.label)}",
             f"{one.share:.0%}",
             f"{one.share_of_others:.0%}",
         ]
@@ -61,12 +61,12 @@ def _files(statistics: tuple[ClassStatistics, ...]) -> Table:
     measured = list(statistics[0].measured)
     rows = [
         [
-            label_info(one.label).display_name,
+            display_name(one.label),
             one.split or "not split",
             f"{one.images:,}",
             _frequent(one.sizes),
             _frequent(one.modes),
-            *(f"{one.measured[name][PERCENTILES.index(50)]:.3g}" for name in measured),
+            *(_measured(one.measured[name][PERCENTILES.index(50)]) for name in measured),
         ]
         for one in statistics
     ]
@@ -78,6 +78,11 @@ def _files(statistics: tuple[ClassStatistics, ...]) -> Table:
     }
 
 
+def _measured(value: float) -> str:
+    """Three figures, but never more than three decimals: a share of 0.00002 is none to a reader."""
+    return f"{value:.3g}" if value >= 0.1 else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
 def _frequent(counts: Mapping[str, int]) -> str:
     shown = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_FREQUENT]]
     return ", ".join(shown) + (f", {len(counts) - _MOST_FREQUENT} more" if len(counts) > _MOST_FREQUENT else "")
@@ -85,5 +90,10 @@ def _frequent(counts: Mapping[str, int]) -> str:
 
 def _broken(found: Audit) -> Table:
     broken = found.manifest.broken
-    rows = [[image.path, label_info(image.label).display_name, image.fault, image.reason] for image in broken[:_BROKEN]]
-    return {"words": f"{len(broken):,} image(s) cannot be read.", "columns": ["File", "Class", "fault", "reason"], "rows": rows}
+    rows = [[image.path, display_name(image.label), image.fault, image.reason] for image in broken[:_BROKEN]]
+    shown = f" The first {_BROKEN} are shown, all are in audit.json." if len(broken) > _BROKEN else ""
+    return {
+        "words": f"{len(broken):,} image(s) cannot be read.{shown}",
+        "columns": ["File", "Class", "fault", "reason"],
+        "rows": rows,
+    }

@@ -161,17 +161,24 @@ def audit(
     classes: ClassesOption = None,
 ) -> None:
     """Say what is wrong with a data set before anyone trains on it: copies, twins, leaks, labels, files."""
-    from tumorscope.apps.audit_folder import audit_against, audit_into
+    from tumorscope.apps.audit_folder import audit_against, write_audit
+    from tumorscope.apps.external_sets import external_name
+    from tumorscope.data.audit.audit import audit as examine
     from tumorscope.data.sources import index_source
 
     reporter = _reporter()
     with reporter.counting("index") as progress:
         manifest = index_source(data_verbs.named_source(source), class_order=_class_order(classes), progress=progress)
-    audit_into(manifest, output, reporter, source=source.name, join_neighbours=join_neighbours)
+    for note in manifest.notes:
+        reporter.say(f"  {note}")
+    with reporter.counting("audit") as progress:
+        found = examine(manifest, join_neighbours=join_neighbours, progress=progress)
     if against is not None:
+        path = data_verbs.named_source(against)
         with reporter.counting("index the other set") as progress:
-            other = index_source(against, progress=progress)
-        audit_against(manifest, other, output, reporter)
+            other = index_source(path, progress=progress)
+        found = audit_against(found, other, output, reporter, name=external_name(against))
+    write_audit(found, output, reporter, source=source.name, join_neighbours=join_neighbours)
     reporter.say(f"audit: {output}")
 
 

@@ -21,13 +21,13 @@ from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record, is_outline, split_item
 from tumorscope.scan import Scan
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 MAX_PIXELS = 64_000_000
 BROKEN_ARCHIVE = (OSError, KeyError, ValueError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 """What reading an NPZ archive raises that is damaged, encrypted or none."""
 
 # Named, since Pillow also opens formats that run other programs (EPS).
-_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP")
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF")
 # What Pillow raises on bytes that are no picture, or half of one; a warning is an error where a program makes it one.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error, Warning)
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -368,6 +368,11 @@ def read_picture(path: Path, read: Callable[[Image.Image], _T]) -> _T:
         raise DecodeError(f"{path}: more than the {MAX_PIXELS:,} pixels allowed.", fault="too_large") from None
     except _BROKEN as error:
         raise DecodeError(f"{path}: broken or truncated picture ({error}).", fault="truncated") from error
+
+
+def decode_in_colour(path: Path) -> np.ndarray:
+    """Return a picture file in colour, to be shown and not measured: uint8, shape (rows, columns, 3); raises as `decode_file`."""
+    return read_picture(path, lambda image: np.asarray(image.convert("RGBA" if image.mode == "P" else "RGB").convert("RGB")))
 
 
 def _coloured(image: Image.Image) -> np.ndarray:

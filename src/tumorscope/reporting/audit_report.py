@@ -12,7 +12,7 @@ from PIL import Image
 
 from tumorscope import DISCLAIMER, __version__
 from tumorscope.errors import EvaluationError
-from tumorscope.labels import LABELS, label_info
+from tumorscope.labels import LABELS, UNSTATED_TUMOUR, display_name
 from tumorscope.reporting.pages import page_environment
 from tumorscope.storage import write_atomically
 
@@ -25,7 +25,7 @@ class PictureRow:
     """Some scans side by side.
 
     Attributes:
-        pictures: uint8, each of shape (rows, columns); at least one.
+        pictures: uint8, each of shape (rows, columns), or (rows, columns, 3) where colour is what matters; at least one.
         paths: Image of each, as its manifest spells it.
         caption: What is said about them.
     """
@@ -37,14 +37,16 @@ class PictureRow:
     def __post_init__(self) -> None:
         if not self.pictures or len(self.pictures) != len(self.paths):
             raise EvaluationError(f"{len(self.pictures)} pictures and {len(self.paths)} paths do not fit together.")
-        if any(picture.dtype != np.uint8 or picture.ndim != 2 for picture in self.pictures):
-            raise EvaluationError(f"{self.paths[0]}: a picture on a page must be uint8 (rows, columns).")
+        if any(picture.dtype != np.uint8 or picture.ndim < 2 or picture.shape[2:] not in ((), (3,)) for picture in self.pictures):
+            raise EvaluationError(f"{self.paths[0]}: a picture on a page must be uint8 (rows, columns) or (rows, columns, 3).")
 
     @property
     def address(self) -> str:
         """All pictures in a row as a `data:` address, each as high as `SHOWN_PX`."""
         scaled = [_scaled(picture) for picture in self.pictures]
-        gap = np.full((SHOWN_PX, 4), 255, dtype=np.uint8)
+        if any(picture.ndim == 3 for picture in scaled):
+            scaled = [picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1) for picture in scaled]
+        gap = np.full((SHOWN_PX, 4, *scaled[0].shape[2:]), 255, dtype=np.uint8)
         joined = np.hstack([part for picture in scaled for part in (picture, gap)][:-1])
         stream = io.BytesIO()
         Image.fromarray(joined).save(stream, "PNG", optimize=True)
@@ -93,7 +95,7 @@ def write_audit_page(page: AuditPage, path: Path) -> None:
         .get_template("audit_report.html.j2")
         .render(
             page=page,
-            labels={label: label_info(label).display_name for label in LABELS},
+            labels={label: display_name(label) for label in (*LABELS, UNSTATED_TUMOUR)},
             disclaimer=DISCLAIMER,
             version=__version__,
         )

@@ -113,3 +113,16 @@ def test_twins_with_different_labels_are_flagged_and_named():
     found = pairs((0, 1, "twin"), (2, 3, "twin"))
     assert [LABEL_CONFLICT in record.flags for record in grouped(images, found)] == [True, True, False, False]
     assert conflicts(images, found) == ((0, 1),)
+
+
+def test_a_tumour_of_unstated_type_contradicts_no_tumour_and_no_type():
+    images = manifest(("tumour", "", "", "a"), ("glioma", "", "", "b"), ("tumour", "", "", "c"), ("notumor", "", "", "d"))
+    assert conflicts(images, pairs((0, 1, "twin"), (2, 3, "twin"))) == ((2, 3),)
+
+
+def test_test_images_of_unstated_type_are_counted_among_the_leaks():
+    images = manifest(("glioma", "train", "", "a"), ("tumour", "test", "", "a"), ("tumour", "test", "", "b"))
+    leaks = count_leaks(grouped(images, pairs((0, 1, "copy"))))
+    assert leaks.images["tumour"] == 2
+    assert leaks.twin_free["tumour"] == 1
+    assert leaks.share_in_training == 0.5

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from tumorscope.data.audit.provenance import guess_sources, source_table, with_folder_sources
+from tumorscope.data.audit.provenance import guess_sources, source_table, with_folder_sources, with_sources_of
 from tumorscope.data.audit.shortcuts import MetaFeatures
+from tumorscope.data.audit.twins import KINDS, Pairs
 from tumorscope.manifest import Manifest, Record
 
 
@@ -63,7 +64,7 @@ def test_one_source_tells_no_class():
 def test_images_without_a_source_are_left_out_and_said():
     table = source_table([*records(a_glioma=3), Record("x.png", "notumor")])
     assert (table.images, table.without_source) == (3, 1)
-    assert table.sentences[-1].startswith("1 images name no source")
+    assert table.sentences[-1].startswith("1 image names no source and is not counted")
     assert source_table([Record("x.png", "notumor")]) is None
 
 
@@ -103,6 +104,29 @@ def test_few_images_are_not_guessed_about():
     features, _ = collections(apart=8, count=15)
     assert guess_sources(features, seed=0) == ("",) * 15
     assert guess_sources(MetaFeatures((), np.empty((50, 0))), seed=0) == ("",) * 50
+
+
+def between(*found):
+    a, b = (np.array(side, dtype=np.int64) for side in zip(*found, strict=True))
+    zeros = np.zeros(len(found), dtype=np.int8)
+    return Pairs(a, b, np.full(len(found), KINDS.index("twin"), dtype=np.int8), zeros, np.ones(len(found), dtype=np.float32))
+
+
+def test_sources_are_found_through_twins_with_another_set_and_hold_for_the_whole_group():
+    rows = [("s1", ""), ("s1", ""), ("s2", ""), ("s3", ""), ("s2", "own")]
+    mine = Manifest(Path(), tuple(Record(f"{n}.png", "glioma", f"d{n}", group=g, source=s) for n, (g, s) in enumerate(rows)))
+    other = Manifest(Path(), (Record("cheng/1.png", "glioma"), Record("br35h/2.png", "notumor")))
+    found = with_sources_of(mine, other, between((0, 5), (2, 6)), name="both")
+    assert [record.source for record in found] == ["cheng", "cheng", "br35h", "", "own"]
+    assert "3 of 5 images was taken from both" in found.notes[-1]
+
+
+def test_another_set_that_tells_no_sources_is_one_source_and_neighbours_tell_nothing():
+    mine = Manifest(Path(), tuple(Record(f"{n}.png", "glioma", f"d{n}") for n in range(3)))
+    other = Manifest(Path(), (Record("1.png", "glioma"), Record("2.png", "glioma")))
+    pairs = between((0, 3), (1, 4))
+    pairs.kind[1] = KINDS.index("neighbour")
+    assert [record.source for record in with_sources_of(mine, other, pairs, name="other")] == ["other", "", ""]
 
 
 def folder_sources(*paths, source=""):

@@ -43,6 +43,12 @@ def test_a_feature_that_is_the_class_scores_one():
     assert "25%" in found.sentence
 
 
+def test_progress_is_told_after_every_model_and_ends_with_all():
+    told = []
+    shortcut_score(random_features(80, columns=3), labels_of(80), NOBODY[:80], seed=0, progress=lambda *step: told.append(step))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 def test_a_feature_of_the_group_alone_is_not_counted():
     """Each group has a number of its own and a class drawn at random: learned by heart it tells all, of a new group nothing."""
     rng = np.random.default_rng(0)

@@ -75,7 +75,7 @@ def audit(manifest: Manifest, *, join_neighbours: bool = False, seed: int = 0, p
         leaks=count_leaks(examined),
         conflicts=conflicts(examined, pairs),
         facts=facts,
-        shortcut=shortcut_score(features, labels, [record.group for record in examined], seed=seed),
+        shortcut=shortcut_score(features, labels, [record.group for record in examined], seed=seed, progress=progress),
         sources=sources,
         styles=_styles(examined, features, seed=seed) if sources is None else None,
     )

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tumorscope.data.audit.twins import COPY, NEIGHBOUR, TWIN, Pairs
-from tumorscope.labels import LABELS
+from tumorscope.labels import LABELS, NO_TUMOUR, UNSTATED_TUMOUR
 from tumorscope.manifest import LEAK_FLAGS, SLICE_GROUP, TWIN_IN_TRAIN, Manifest, Record
 
 LABEL_CONFLICT = "label_conflict"
@@ -20,7 +20,7 @@ class Leaks:
     """How many test images have something of theirs on the training side.
 
     Attributes:
-        images: Test images of every label.
+        images: Test images of every label; of tumours of unstated type only where there are any.
         flagged: Flag of `LEAK_FLAGS` to images of every label that have it.
         twin_free: Test images of every label whose slice is not in training.
     """
@@ -81,9 +81,11 @@ def count_leaks(manifest: Manifest) -> Leaks | None:
     if not test:
         return None
 
+    labels = (*LABELS, UNSTATED_TUMOUR) if any(record.label == UNSTATED_TUMOUR for record in test) else LABELS
+
     def per_label(records: list[Record]) -> dict[str, int]:
         counter = Counter(record.label for record in records)
-        return {label: counter[label] for label in LABELS}
+        return {label: counter[label] for label in labels}
 
     return Leaks(
         images=per_label(test),
@@ -93,7 +95,10 @@ def count_leaks(manifest: Manifest) -> Leaks | None:
 
 
 def conflicts(manifest: Manifest, pairs: Pairs) -> tuple[tuple[int, ...], ...]:
-    """Return the rows of every slice whose images do not all have one label."""
+    """Return the rows of every slice whose images have labels that cannot all be right.
+
+    A tumour of unstated type contradicts no type, but it contradicts that there is no tumour.
+    """
     clusters = slice_clusters(len(manifest), pairs)
     members: dict[int, list[int]] = {}
     for row in _conflicting(manifest, clusters):
@@ -105,7 +110,12 @@ def _conflicting(manifest: Manifest, clusters: np.ndarray) -> list[int]:
     labels: dict[int, set[str]] = {}
     for record, cluster in zip(manifest, clusters.tolist(), strict=True):
         labels.setdefault(cluster, set()).add(record.label)
-    return [row for row, cluster in enumerate(clusters.tolist()) if len(labels[cluster]) > 1]
+    return [row for row, cluster in enumerate(clusters.tolist()) if _contradict(labels[cluster])]
+
+
+def _contradict(labels: set[str]) -> bool:
+    stated = labels - {UNSTATED_TUMOUR}
+    return len(stated) > 1 or (UNSTATED_TUMOUR in labels and NO_TUMOUR in labels)
 
 
 def _leak_flags(manifest: Manifest, pairs: Pairs, clusters: np.ndarray) -> list[set[str]]:

@@ -12,6 +12,7 @@ from sklearn.cluster import HDBSCAN
 from sklearn.neighbors import KNeighborsClassifier
 
 from tumorscope.data.audit.shortcuts import MOST_IMAGES, MetaFeatures
+from tumorscope.data.audit.twins import COPY, TWIN, Pairs
 from tumorscope.labels import LABELS, NO_TUMOUR, find_label, label_info
 from tumorscope.manifest import SPLIT_WORDS, Manifest, Record
 
@@ -104,7 +105,10 @@ class SourceTable:
                 f"Without a second source: {', '.join(single)}. There, having learned the class looks like knowing the source."
             )
         if self.without_source:
-            found.append(f"{self.without_source:,} images name no source and are not counted.")
+            one = self.without_source == 1
+            found.append(
+                f"{self.without_source:,} image{' names' if one else 's name'} no source and {'is' if one else 'are'} not counted."
+            )
         return tuple(found)
 
     def _has_its_own_source(self, label: str) -> bool:
@@ -151,6 +155,33 @@ def with_folder_sources(manifest: Manifest) -> Manifest:
     note = f"Sources were taken from the folders {', '.join(sorted(set(names)))}."
     records = (replace(record, source=name) for record, name in zip(manifest, names, strict=True))
     return manifest.with_records(records, note=note)
+
+
+def with_sources_of(manifest: Manifest, other: Manifest, pairs: Pairs, *, name: str) -> Manifest:
+    """Return the manifest with the collection of every image that names none taken from another set that holds its slice.
+
+    What another set says of one image holds for its whole group: a slice, or a patient, comes from one collection.
+
+    Args:
+        manifest: Images with groups.
+        other: Another set; where its images name no source and its folders tell none either, it is one collection.
+        pairs: Copies and twins, `a` a row of the manifest, `b` of the other set, counted on from those of the manifest.
+        name: What to call the other set.
+    """
+    known = with_folder_sources(other)
+    votes: dict[str, Counter[str]] = defaultdict(Counter)
+    same = pairs.of_kind(COPY, TWIN)
+    for a, b in zip(same.a.tolist(), same.b.tolist(), strict=True):
+        votes[_kept_together(manifest.records[a])][known.records[b - len(manifest)].source or name] += 1
+    found = {group: counter.most_common(1)[0][0] for group, counter in votes.items()}
+    records = [replace(r, source=r.source or found.get(_kept_together(r), "")) for r in manifest]
+    filled = sum(new.source != old.source for new, old in zip(records, manifest, strict=True))
+    note = f"The source of {filled:,} of {len(manifest):,} images was taken from {name}, which holds the same slice or patient."
+    return manifest.with_records(records, note=note if filled else None)
+
+
+def _kept_together(record: Record) -> str:
+    return record.group or record.sha256
 
 
 def _telling_folders(path: str) -> list[str]:

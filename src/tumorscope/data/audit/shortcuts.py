@@ -13,6 +13,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tumorscope.data.audit.files import FileFacts
 
+Progress = Callable[[int, int], None]
+
 MOST_IMAGES = 10_000
 """Images that a score is measured on; of more, that many are drawn."""
 
@@ -154,7 +156,9 @@ def word_feature(name: str, words: Sequence[str]) -> MetaFeatures:
     return MetaFeatures((name,), codes[:, None].astype(np.float64), {name: tuple(meant.tolist())})
 
 
-def shortcut_score(features: MetaFeatures, labels: Sequence[str], groups: Sequence[str], *, seed: int) -> Shortcut | None:
+def shortcut_score(
+    features: MetaFeatures, labels: Sequence[str], groups: Sequence[str], *, seed: int, progress: Progress | None = None
+) -> Shortcut | None:
     """Return how far meta-features alone tell the class, by cross-validation over whole groups.
 
     The score is a lower bound: a network sees more of a file than these numbers.
@@ -164,6 +168,7 @@ def shortcut_score(features: MetaFeatures, labels: Sequence[str], groups: Sequen
         labels: Its class, or whatever else is to be told, such as its source.
         groups: What must not be learned from and measured on at once; where empty, the image stands for itself.
         seed: Of the folds, of the trees, and of the draw where there are more than `MOST_IMAGES`.
+        progress: Called with (done, all) after every model that was cross-validated: one of all features, then one of each.
 
     Returns:
         None when nothing can be measured: no feature differs, there is one class, or a class has a single group.
@@ -181,10 +186,14 @@ def shortcut_score(features: MetaFeatures, labels: Sequence[str], groups: Sequen
     if len(cut) < 2:
         return None
     answer = _answers(_forest(seed), features.values, target, cut)
-    single = {
-        name: float(balanced_accuracy_score(target, _answers(_stump(seed), features.values[:, [column]], target, cut)))
-        for column, name in enumerate(features.names)
-    }
+    single = {}
+    for column, name in enumerate(features.names):
+        if progress is not None:
+            progress(column + 1, len(features.names) + 1)
+        alone = _answers(_stump(seed), features.values[:, [column]], target, cut)
+        single[name] = float(balanced_accuracy_score(target, alone))
+    if progress is not None:
+        progress(len(features.names) + 1, len(features.names) + 1)
     recall = recall_score(target, answer, average=None, labels=range(len(names)), zero_division=0.0)
     return Shortcut(
         images=len(target),

@@ -9,7 +9,7 @@ import numpy as np
 
 from tumorscope.data.audit.files import FileFacts
 from tumorscope.errors import ManifestError
-from tumorscope.labels import LABELS
+from tumorscope.labels import LABELS, UNSTATED_TUMOUR
 from tumorscope.manifest import SPLITS, Record
 
 PERCENTILES = (5, 50, 95)
@@ -32,7 +32,7 @@ class ClassStatistics:
     """The images of one class in one split.
 
     Attributes:
-        label: One of `LABELS`.
+        label: One of `LABELS`, or `UNSTATED_TUMOUR`.
         split: One of `SPLITS`, or empty.
         images: How many.
         sizes: `ROWSxCOLUMNS` to images, the most frequent first.
@@ -63,7 +63,7 @@ def class_statistics(records: Sequence[Record], facts: Sequence[FileFacts]) -> t
     members: dict[tuple[str, str], list[FileFacts]] = defaultdict(list)
     for record, fact in zip(records, facts, strict=True):
         members[record.label, record.split].append(fact)
-    order = [(label, split) for label in LABELS for split in (*SPLITS, "")]
+    order = [(label, split) for label in (*LABELS, UNSTATED_TUMOUR) for split in (*SPLITS, "")]
     return tuple(_statistics(*key, members[key]) for key in order if key in members)
 
 

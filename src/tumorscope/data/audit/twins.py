@@ -19,6 +19,11 @@ TWIN_LIKENESS = 0.955
 Among 3,064 different slices of 233 patients (Cheng 2017) no two reach it: the most alike, of 29,832 compared, have 0.954. Of
 slices that were turned, rescaled by 0.5 to 2, cropped, recompressed at JPEG quality 30 to 95 and given another gamma (0.7 to 1.4),
 99 % have 0.987 or more.
+
+Looked at by eye in Nickparvar's set: 28 pairs without a tumour drawn from 0.955 to 0.97, and both pairs with one below 0.985, are
+all one slice each. Of 28 pairs with a tumour drawn from 0.91 to 0.955 none is. Of 52 pairs without one drawn from 0.92 to 0.955
+all are one slice, sharpened or binarised until little detail is left: such pairs are missed and count as neighbours. They part 68
+of the 1,996 images without a tumour from the group of their slice.
 """
 
 NEIGHBOUR_LIKENESS = 0.86

@@ -7,6 +7,9 @@ _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=np.float32) / 4
 _SWEEPS = 12
 _COARSEST = 6
 
+GRAIN = 0.1
+"""Of the width of a seam: what counts as grain when it is blended. More, and furrows that end at the seam are sharpened, too."""
+
 
 def membrane(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return the smoothest surface through known values: each unknown pixel the mean of its four neighbours.
@@ -69,8 +72,8 @@ def faded(outer: np.ndarray, width: float) -> np.ndarray:
 def blended(inner: np.ndarray, host: np.ndarray, weight: np.ndarray, *, grain: float) -> np.ndarray:
     """Return both mixed by weight, with as much grain in the mixture as in each.
 
-    A plain mean of two noises is weaker than either, which shows as a smooth rim. So what is finer than `grain` is mixed with
-    weights whose squares sum to one.
+    A plain mean of two noises is weaker than either, which shows as a smooth rim. So what is finer than `grain` is strengthened by
+    what mixing takes from it, as far as both are not the same anyway.
 
     Args:
         inner: float32, shape (rows, columns).
@@ -80,6 +83,15 @@ def blended(inner: np.ndarray, host: np.ndarray, weight: np.ndarray, *, grain: f
     """
     inner_base, host_base = (cv2.GaussianBlur(picture, (0, 0), grain) for picture in (inner, host))
     base = host_base + weight * (inner_base - host_base)
-    total = np.sqrt(weight**2 + (1 - weight) ** 2)
-    fine = (weight * (inner - inner_base) + (1 - weight) * (host - host_base)) / total
+    inner_fine, host_fine = inner - inner_base, host - host_base
+    mixed = (weight > 0) & (weight < 1)
+    likeness = _likeness(inner_fine[mixed], host_fine[mixed])
+    total = np.sqrt(weight**2 + (1 - weight) ** 2 + np.float32(2 * likeness) * weight * (1 - weight))
+    fine = (weight * inner_fine + (1 - weight) * host_fine) / total
     return np.asarray(base + fine, dtype=np.float32)
+
+
+def _likeness(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the correlation of two details about zero, at least 0."""
+    strength = float((first**2).sum() * (second**2).sum())
+    return max(0.0, float((first * second).sum()) / strength**0.5) if strength > 0 else 0.0

@@ -5,16 +5,19 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from tumorscope.data.counterfactual.blending import blended, faded, fitted_to, membrane, smoothed_where
-from tumorscope.data.counterfactual.head import box, check_scan, grown, head_mask, margin, moved, pixel_unit
+from tumorscope.data.counterfactual.blending import GRAIN, blended, faded, fitted_to, membrane, smoothed_where
+from tumorscope.data.counterfactual.compression import finished
+from tumorscope.data.counterfactual.head import box, check_scan, grown, head_mask, margin, moved, pixel_unit, seam_width
 
 _SEARCH_SIZE = 128
 _RING = 5
 _CHOICES = 3
 _BEARABLE = (0.5, 0.2)
+"""What counts as a misfit of 1: a share of the variance around the hole, and the square of a share of the level there."""
+_WORST = 4.0
 _TRIES = 60
 _TOLERATED = 1.25
-_SMALLEST_PIECE = 8
+_SMALLEST_PIECE = 5
 _BACKGROUND_MORE = 0.03
 
 
@@ -45,13 +48,12 @@ def erase(pixels: np.ndarray, mask: np.ndarray, *, seed: int, avoid: np.ndarray 
     if not mask.any():
         return pixels.copy()
     unit = pixel_unit(pixels)
-    fade = max(1.5, 4 * unit)
+    fade = seam_width(unit)
     hole = grown(mask, margin(mask, unit) + fade)
     forbidden = hole if avoid is None else hole | grown(avoid, margin(avoid, unit))
-    scene = _Scene(pixels.astype(np.float32), head_mask(pixels), forbidden, hole, fade)
+    scene = _Scene(pixels.astype(np.float32), 1 - _small(head_mask(pixels)), _small(forbidden) > 0, hole, fade)
     filled = _fill(scene, hole, np.random.default_rng((seed, 1)))
-    result = np.where(hole, np.rint(filled.pixels).clip(0, 255).astype(np.uint8), pixels)
-    return np.asarray(result, dtype=np.uint8)
+    return finished(pixels, filled.pixels, hole)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,14 +62,14 @@ class _Scene:
 
     Attributes:
         pixels: float32, shape (rows, columns), as far as filled.
-        head: Where tissue is.
-        forbidden: What nothing may be copied from.
+        background: Share of every cell of the small grid that is not head, float32.
+        forbidden: Cells of the small grid that nothing may be copied from.
         unfilled: What still shows what is to be taken out.
         fade: Width of a seam in pixels.
     """
 
     pixels: np.ndarray
-    head: np.ndarray
+    background: np.ndarray
     forbidden: np.ndarray
     unfilled: np.ndarray
     fade: float
@@ -89,7 +91,7 @@ def _fill(scene: _Scene, hole: np.ndarray, rng: np.random.Generator) -> _Scene:
     rows, columns = box(hole)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     small = max(height, width) < _SMALLEST_PIECE * scene.fade
-    if pieces and (small or pieces[0].misfit <= 1):
+    if pieces and pieces[0].misfit <= (_WORST if small else 1):
         good = [piece for piece in pieces if piece.misfit <= pieces[0].misfit * _TOLERATED]
         return _set_in(scene, hole, good[int(rng.integers(len(good)))])
     if small:
@@ -99,34 +101,29 @@ def _fill(scene: _Scene, hole: np.ndarray, rng: np.random.Generator) -> _Scene:
         half[(rows.start + rows.stop) // 2 :] = False
     else:
         half[:, (columns.start + columns.stop) // 2 :] = False
-    scene = _fill(scene, grown(half, 2 * scene.fade) & hole, rng)
+    scene = _fill(scene, grown(half, 1.25 * scene.fade) & hole, rng)
     return _fill(scene, hole & ~half, rng)
 
 
 def _ring(scene: _Scene, hole: np.ndarray, width: float) -> np.ndarray:
     """Return what is known just around a hole."""
-    around: np.ndarray = grown(hole, width) & ~hole & ~scene.unfilled
+    around = grown(hole, width)
+    around &= ~(hole | scene.unfilled)
     return around
 
 
 def _pieces(scene: _Scene, hole: np.ndarray) -> list[_Piece]:
     """Return the best places to copy from, best first, each from another part of the scan; none where nothing has room."""
-    shrink = max(1.0, max(hole.shape) / _SEARCH_SIZE)
-    size = (round(hole.shape[1] / shrink), round(hole.shape[0] / shrink))
-
-    def small(array: np.ndarray) -> np.ndarray:
-        return cv2.resize(array.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-
-    pixels, head = small(scene.pixels), small(scene.head)
-    hole_small, forbidden = small(hole) > 0, small(scene.forbidden) > 0
-    ring = grown(hole_small, _RING) & ~hole_small & (small(scene.unfilled) == 0)
+    pixels, background, forbidden = _small(scene.pixels), scene.background, scene.forbidden
+    shrink = hole.shape[0] / pixels.shape[0]
+    hole_small = _small(hole) > 0
+    ring = grown(hole_small, _RING) & ~hole_small & (_small(scene.unfilled) == 0)
     rows, columns = box(grown(hole_small, _RING))
     wanted, ring_here, hole_here = pixels[rows, columns], ring[rows, columns], hole_small[rows, columns]
     if not ring_here.any():
         return []
     level, spread = float(wanted[ring_here].mean()), float(wanted[ring_here].var())
     bearable = _BEARABLE[0] * spread + (_BEARABLE[1] * level) ** 2 + 1
-    background = 1 - head
     allowed = float((background * ring).sum() / max(1, ring.sum())) + _BACKGROUND_MORE
     found = []
     for mirror in (False, True):
@@ -140,6 +137,15 @@ def _pieces(scene: _Scene, hole: np.ndarray) -> list[_Piece]:
             for value, row, column in _lowest(misfit, apart=4)
         ]
     return sorted(found, key=lambda piece: piece.misfit)[:_CHOICES]
+
+
+def _small(array: np.ndarray) -> np.ndarray:
+    """Return a scan or the coverage of a mask on the small grid on which places are looked for, float32."""
+    shrink = max(1.0, max(array.shape) / _SEARCH_SIZE)
+    size = (round(array.shape[1] / shrink), round(array.shape[0] / shrink))
+    wide = array.astype(np.uint8) * np.uint8(255) if array.dtype == np.bool_ else array
+    small = cv2.resize(wide, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return small / np.float32(255) if array.dtype == np.bool_ else small
 
 
 def _correlated(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -164,7 +170,7 @@ def _oddness(picture: np.ndarray, wanted: np.ndarray, ring: np.ndarray, hole: np
     """Return by how much the tissue of every place departs from the ring's level more than the ring does: sinuses, ventricles."""
     level, spread = float(wanted[ring].mean()), float(wanted[ring].var())
     inside = _correlated((picture - level) ** 2, hole) / max(1, hole.sum())
-    return np.asarray(0.5 * np.maximum(0, inside - spread), dtype=np.float32)
+    return np.asarray(np.maximum(0, inside - spread), dtype=np.float32)
 
 
 def _lowest(misfit: np.ndarray, *, apart: int) -> list[tuple[float, int, int]]:
@@ -194,7 +200,7 @@ def _set_in(scene: _Scene, hole: np.ndarray, piece: _Piece) -> _Scene:
     if seam.any():
         donor = fitted_to(donor, host, seam=seam[window], sigma=scene.fade)
     weight = faded((hole | scene.unfilled)[window], scene.fade) * hole[window]
-    return _with(scene, hole, window, blended(donor, host, weight, grain=scene.fade / 2))
+    return _with(scene, hole, window, blended(donor, host, weight, grain=GRAIN * scene.fade))
 
 
 def _smooth_over(scene: _Scene, hole: np.ndarray, rng: np.random.Generator) -> _Scene:
@@ -208,7 +214,7 @@ def _smooth_over(scene: _Scene, hole: np.ndarray, rng: np.random.Generator) -> _
     noise = cv2.GaussianBlur(rng.standard_normal(host.shape, dtype=np.float32), (0, 0), 0.7)
     inner = surface + noise * np.float32(np.median(np.abs(fine)) * 1.48 / noise.std())
     weight = faded((hole | scene.unfilled)[window], scene.fade) * hole[window]
-    return _with(scene, hole, window, blended(inner, host, weight, grain=scene.fade / 2))
+    return _with(scene, hole, window, blended(inner, host, weight, grain=GRAIN * scene.fade))
 
 
 def _with(scene: _Scene, hole: np.ndarray, window: tuple[slice, slice], content: np.ndarray) -> _Scene:

@@ -10,6 +10,7 @@ from tumorscope.errors import DataError
 # Of Otsu's threshold: dim tissue counts as head, noise in the background does not.
 _HEAD_LEVEL = 0.5
 _WORKING_SIZE = 256
+_SEAM = 8
 
 
 def check_scan(pixels: np.ndarray, mask: np.ndarray | None = None) -> None:
@@ -62,11 +63,16 @@ def head_mask(pixels: np.ndarray) -> np.ndarray:
 
 def grown(mask: np.ndarray, radius: float) -> np.ndarray:
     """Return a mask with everything within `radius` pixels of it; shrunk where negative, the scan's edge being no edge of it."""
+    result = mask.copy()
     if not mask.any() or mask.all() or radius == 0:
-        return mask.copy()
-    inverted = mask.astype(np.uint8) if radius < 0 else (~mask).astype(np.uint8)
-    distance = cv2.distanceTransform(inverted, cv2.DIST_L2, 5)
-    return np.asarray(distance > -radius if radius < 0 else distance <= radius)
+        return result
+    window = box(mask, around=math.ceil(abs(radius)) + 1)
+    part = mask[window]
+    if radius < 0:
+        result[window] = part if part.all() else cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 5) > -radius
+    else:
+        result[window] = cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 5) <= radius
+    return result
 
 
 def pixel_unit(pixels: np.ndarray) -> float:
@@ -77,6 +83,11 @@ def pixel_unit(pixels: np.ndarray) -> float:
 def margin(mask: np.ndarray, unit: float) -> float:
     """Return how far beyond its outline a tumour may shine, in pixels: outlines are drawn by hand and edges are soft."""
     return max(1.0, 3 * unit, 0.1 * math.sqrt(int(mask.sum()) / math.pi))
+
+
+def seam_width(unit: float) -> float:
+    """Return over how many pixels an edit is blended into its scan."""
+    return max(1.5, _SEAM * unit)
 
 
 def box(mask: np.ndarray, around: int = 0) -> tuple[slice, slice]:

@@ -1,6 +1,7 @@
 """What heatmaps cost: beside prediction alone, beside the same maps through pytorch-grad-cam and torchcam, and on the scan.
 
     python benchmarks/heatmaps.py [--batch 32] [--image-size 224] [--repeats 15] [--threads N] [--maps 1000] [--init none]
+                                  [--clock wall]
 
 Needs `pip install -e '.[benchmarks]'`. From 1.5.7 on grad-cam wants opencv-python-headless, as Tumorscope does; an older one
 wants opencv-python, which overwrites it, and should be installed with `--no-deps`, and then `ttach`.
@@ -8,8 +9,10 @@ wants opencv-python, which overwrites it, and should be installed with `--no-dep
 Random images and, with `--init none`, random weights: the cost does not depend on them. Batch normalisation has seen a batch, so
 that no activation is too small for a float. Everybody is given the same batch and returns its maps for the predicted labels; that
 the packages' maps are ours is checked before anything is timed. The packages are used as their documentation says, hooks set and
-removed around a batch; ours, and prediction alone, as Tumorscope does it: channels last, few images per pass. Most of what is
-gained on torchcam comes from these two, for it spares most of the backward pass too, so it is also timed with both.
+removed around a batch; ours, and prediction alone, as Tumorscope does it: channels last, few images per pass. What is gained on
+torchcam comes nearly all from these two, for since 0.5 it differentiates no further than the feature map; so it is also timed with
+both.
+`--clock cpu` counts the processor's seconds instead of the wall's: with `--threads 1` a figure that other programs disturb less.
 Repetitions take turns, in another order each time; a ratio is the median of the ratios within one repetition.
 """
 
@@ -35,6 +38,8 @@ TIMES = {"torchcam": 2.0, "pytorch-grad-cam": 2.5}
 SCAN = (512, 512)
 PLAIN, OURS = "prediction alone", "prediction with our maps"
 Job = Callable[[], object]
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def waking(name: str, init: str, images: Tensor) -> Classifier:
@@ -101,17 +106,17 @@ def check_equal(network: Classifier, images: Tensor) -> None:
     np.testing.assert_allclose(maps_of_grad_cam(network, images), stretched, atol=0.01)
 
 
-def timed(jobs: dict[str, Job], repeats: int) -> dict[str, list[float]]:
+def timed(jobs: dict[str, Job], repeats: int, clock: Clock = time.perf_counter) -> dict[str, list[float]]:
     """Return the seconds of every repetition of every job, after one that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     order, rng = list(jobs), random.Random(0)
     for repetition in range(repeats + 1):
         rng.shuffle(order)
         for name in order:
-            started = time.perf_counter()
+            started = clock()
             jobs[name]()
             if repetition:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 
@@ -148,9 +153,9 @@ def _in_passes(maps_of: Callable[[Classifier, Tensor], object], network: Classif
     return [maps_of(network, part) for part in parts]
 
 
-def beside_prediction(name: str, network: Classifier, images: Tensor, repeats: int) -> list[str]:
+def beside_prediction(name: str, network: Classifier, images: Tensor, repeats: int, clock: Clock = time.perf_counter) -> list[str]:
     """Time one network's maps beside its prediction alone and beside the two packages."""
-    seconds = timed(jobs_of(name, network, images), repeats)
+    seconds = timed(jobs_of(name, network, images), repeats, clock)
     lines = [f"{name}: seconds for {len(images)} images, median and smallest; and how many times ours"]
     lines += [
         f"  {job:66s} {median(spent):7.3f} {min(spent):7.3f} {ratio(spent, seconds[OURS]):7.2f}" for job, spent in seconds.items()
@@ -180,16 +185,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--maps", type=int, default=1000)
     parser.add_argument("--init", default="none")
+    parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    print(f"{platform.machine()}, {chosen.threads} thread(s), torch {torch.__version__}, {chosen.image_size} px", flush=True)
+    what = f"{chosen.threads} thread(s), torch {torch.__version__}, {chosen.image_size} px, {chosen.clock} clock"
+    print(f"{platform.machine()}, {what}", flush=True)
     seconds = seconds_to_place(chosen.maps)
     print(verdict(f"seconds to place {chosen.maps} maps onto scans of {SCAN}", seconds, limit=PLACING_S, at_most=True), flush=True)
     images = torch.randn(chosen.batch, 3, chosen.image_size, chosen.image_size, generator=torch.Generator().manual_seed(0))
     for name in NETWORKS:
         network = waking(name, chosen.init, images)
         check_equal(network, images[:4])
-        print("\n".join(beside_prediction(name, network, images, chosen.repeats)), flush=True)
+        print("\n".join(beside_prediction(name, network, images, chosen.repeats, CLOCKS[chosen.clock])), flush=True)
 
 
 if __name__ == "__main__":

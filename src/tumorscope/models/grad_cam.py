@@ -29,7 +29,7 @@ def grad_cam(feature_map: Tensor, head: nn.Sequential, label_index: Tensor | Non
     # One product of matrices for each image; in this order neither the map nor the weights are copied when channels lie last.
     cells = feature_map.permute(0, 2, 3, 1).flatten(1, 2)
     maps = (cells @ (jacobian / (rows * columns)).transpose(1, 2)).relu()
-    maps = maps.transpose(1, 2).reshape(len(maps), -1, rows, columns)
+    maps = maps.transpose(1, 2).reshape(maps.shape[0], -1, rows, columns)  # len() would fix the batch of an export
     return maps if label_index is None else maps[:, 0]
 
 

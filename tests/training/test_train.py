@@ -8,7 +8,7 @@ import torch
 from tumorscope.errors import SplitError, TrainingError, UsageError
 from tumorscope.models.network import build
 from tumorscope.training.recipe import load_recipe
-from tumorscope.training.train import train
+from tumorscope.training.train import _schedule, train
 
 
 class KilledError(Exception):
@@ -132,3 +132,18 @@ def test_published_test_images_may_have_group_mates_in_training_but_validation_m
     assert train(grouped("train", "test"), recipe, name="cnn", init="none", folder=tmp_path / "a").training["epochs"] == 1
     with pytest.raises(SplitError, match="both sides"):
         train(grouped("train", "validation"), recipe, name="cnn", init="none", folder=tmp_path / "b")
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_the_rate_rises_and_falls_however_few_steps_there_are(steps):
+    choice = load_recipe("default").network("mobilenet_v2")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = _schedule(choice, optimizer, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(rates) < max(2, steps):
+            schedule.step()
+    assert max(rates) <= choice.learning_rate * (1 + 1e-9)
+    assert min(rates) > 0

@@ -230,7 +230,10 @@ class _TrainingModule(lightning.LightningModule):
 def _schedule(choice: NetworkRecipe, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
     if choice.schedule == "step":
         return StepLR(optimizer, step_size=choice.step_epochs * max(1, steps // choice.epochs), gamma=choice.step_factor)
-    return OneCycleLR(optimizer, max_lr=choice.learning_rate, total_steps=max(2, steps), pct_start=choice.warmup_share)
+    steps = max(2, steps)
+    # torch divides by zero where the warm-up is exactly one step long.
+    warmup = max(choice.warmup_share, 1.5 / steps)
+    return OneCycleLR(optimizer, max_lr=choice.learning_rate, total_steps=steps, pct_start=warmup)
 
 
 class _Recorder(Callback):

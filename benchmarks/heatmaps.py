@@ -10,8 +10,7 @@ Random images and, with `--init none`, random weights: the cost does not depend 
 that no activation is too small for a float. Everybody is given the same batch and returns its maps for the predicted labels; that
 the packages' maps are ours is checked before anything is timed. The packages are used as their documentation says, hooks set and
 removed around a batch; ours, and prediction alone, as Tumorscope does it: channels last, few images per pass. What is gained on
-torchcam comes nearly all from these two, for since 0.5 it differentiates no further than the feature map; so it is also timed with
-both.
+torchcam comes nearly all from these two, for 0.5 differentiates no further than the feature map; so it is also timed with both.
 `--clock cpu` counts the processor's seconds instead of the wall's: with `--threads 1` a figure that other programs disturb less.
 Repetitions take turns, in another order each time; a ratio is the median of the ratios within one repetition.
 """

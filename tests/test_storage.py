@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tumorscope.errors import OutputError
-from tumorscope.storage import output_error, write_atomically
+from tumorscope.storage import output_error, refuse_closed_folder, write_atomically
 
 
 @pytest.mark.parametrize(("content", "expected"), [("ünï\n", "ünï\n".encode()), (b"\x00\xff", b"\x00\xff"), ("", b"")])
@@ -71,3 +71,26 @@ def test_the_message_says_why_and_what_to_do(number, words):
     assert str(error).startswith("out/report.html: ")
     assert words in str(error)
     assert error.exit_code == 1
+
+
+def test_an_open_folder_passes_and_nothing_is_left_or_made(tmp_path):
+    refuse_closed_folder(tmp_path / "a" / "b", option="--out")
+    refuse_closed_folder(tmp_path, option="--out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "run", "run/audit"])
+def test_a_file_where_a_folder_is_needed_is_refused_with_the_option_that_chose_it(tmp_path, below):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="Choose another -o, or") as caught:
+        refuse_closed_folder(tmp_path / "file" / below, option="-o")
+    assert str(caught.value).startswith(str(tmp_path / "file" / below))
+
+
+def test_a_disk_that_is_read_only_is_refused_by_trying(monkeypatch, tmp_path):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", fail)
+    with pytest.raises(OutputError, match="Read-only file system"):
+        refuse_closed_folder(tmp_path / "run", option="--out")

@@ -4,6 +4,7 @@ import errno
 import os
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tumorscope.errors import OutputError
 
@@ -34,7 +35,30 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> 
         raise output_error(path, error) from error
 
 
-def output_error(path: Path, error: OSError, *, option: str = "--out") -> OutputError:
+def refuse_closed_folder(folder: Path, *, option: str) -> None:
+    """Raise when nothing can be written into a folder, before hours of work are put into what would go there.
+
+    It is tried, not asked: permissions say nothing to root, of read-only disks, or of a file where a folder is needed. Nothing
+    is left behind; a folder that does not exist yet is not made.
+
+    Args:
+        folder: Where something will be written; it may not exist yet.
+        option: What chooses the place on the command line.
+
+    Raises:
+        OutputError: The folder, or the nearest one above it that exists, cannot be written.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with TemporaryDirectory(prefix=".tumorscope-", dir=place):
+            pass
+    except OSError as error:
+        raise output_error(folder, error, option=option) from error
+
+
+def output_error(path: Path, error: OSError, *, option: str = "place") -> OutputError:
     """Return what to tell a user whose file could not be written; `option` is what chooses the place."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"{path}: the disk is full. What was finished is kept; free some space and run the same command again.")

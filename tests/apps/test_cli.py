@@ -175,6 +175,31 @@ def test_debug_gives_the_traceback(tumorscope):
         tumorscope("run", "--out", "x", "--recipe", "nothing", "--debug")
 
 
+@pytest.mark.parametrize("arguments", [(), ("--debug",)])
+def test_what_nobody_foresaw_is_one_line_too_unless_debug(arguments):
+    code = "from tumorscope.apps import cli\ndef fail(*_, **__): raise KeyError('oops')\ncli.app = fail\ncli.main()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "oops" in done.stderr
+    assert ("Traceback" in done.stderr) is bool(arguments)
+    assert (len(done.stderr.splitlines()) > 1) is bool(arguments)
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(tumorscope, banded_folder, tmp_path, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ("run", "--data", banded_folder, "--out", tmp_path / "run", "--models", "cnn", *SMALL)
+    for place in ("tumorscope.apps.experiment.audit_into", "tumorscope.training.train._TrainingModule.training_step"):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, stop)
+            status, _, err = tumorscope(*arguments)
+        assert status == 130
+        assert err.splitlines()[-1] == "tumorscope: stopped; the same command goes on from here."
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert tumorscope(*arguments)[0] == 0
+
+
 def test_run_folder_of_other_choices_is_refused_and_kept(tumorscope, banded_folder, tmp_path):
     out = tmp_path / "run"
     arguments = ("run", "--data", banded_folder, "--out", out, "--models", "cnn", "--image-size", "64", "--init", "none")
@@ -193,13 +218,33 @@ def test_folder_with_something_else_in_it_is_refused(tumorscope, banded_folder, 
     assert "not empty" in err
 
 
-def test_place_that_cannot_be_written_is_refused(tumorscope, banded_folder, tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("run", "--data", "SCANS", "--out", "file/run", *SMALL), "--out"),
+        (("run", "--out", "file/run", *SMALL), "--out"),
+        (("run", "--out", "file", "--confounded", *SMALL), "--out"),
+        (("index", "SCANS", "-o", "file/all.csv"), "-o"),
+        (("audit", "SCANS", "-o", "file"), "-o"),
+    ],
+)
+def test_place_that_cannot_be_written_is_refused_before_any_work(
+    tumorscope, banded_folder, tmp_path, monkeypatch, arguments, option
+):
     """A file where a folder is needed stands for a closed folder: it stops root, too."""
-    (tmp_path / "file").write_text("")
-    status, _, err = tumorscope("run", "--data", banded_folder, "--out", tmp_path / "file" / "run", *SMALL)
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    status, _, err = tumorscope(*(banded_folder if word == "SCANS" else word for word in arguments))
     assert status == 1
+    assert len(err.strip().splitlines()) == 1, "said before anything was read"
     assert "cannot be written" in err
-    assert "choose another --out" in err.lower()
+    assert f"Choose another {option}" in err
+
+
+def test_refused_data_leave_no_folder_behind(tumorscope, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert tumorscope("run", "--data", tmp_path / "empty", "--out", tmp_path / "run", *SMALL)[0] == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_broken_image_among_good_ones_is_named_and_left_out(tumorscope, banded_folder, tmp_path):

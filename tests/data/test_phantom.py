@@ -362,7 +362,7 @@ def test_a_folder_with_another_data_set_is_refused_and_left_alone(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    with pytest.raises(OutputError, match="cannot write the built-in set"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_phantom(tmp_path / "file" / "set", **SMALL)
 
 

@@ -1,8 +1,10 @@
 """The command line: one verb per stage; parse, call, render. Everything heavy is imported inside the verbs."""
 
 import sys
+import traceback
 from enum import StrEnum
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -143,8 +145,10 @@ def index(
 ) -> None:
     """Read a data set and write its manifest: one row per image."""
     from tumorscope.data.sources import index_source
+    from tumorscope.storage import refuse_closed_folder
 
     reporter = _reporter()
+    refuse_closed_folder(output.parent, option="-o")
     with reporter.counting("index") as progress:
         manifest = index_source(data_verbs.named_source(source), class_order=_class_order(classes), progress=progress)
     _write_manifest(manifest, output)
@@ -165,8 +169,10 @@ def audit(
     from tumorscope.apps.external_sets import external_name
     from tumorscope.data.audit.audit import audit as examine
     from tumorscope.data.sources import index_source
+    from tumorscope.storage import refuse_closed_folder
 
     reporter = _reporter()
+    refuse_closed_folder(output, option="-o")
     with reporter.counting("index") as progress:
         manifest = index_source(data_verbs.named_source(source), class_order=_class_order(classes), progress=progress)
     for note in manifest.notes:
@@ -190,8 +196,10 @@ def pack(
     """Write the images of a manifest as NPZ files, one per split."""
     from tumorscope.data.packing import pack_npz
     from tumorscope.manifest import read_manifest
+    from tumorscope.storage import refuse_closed_folder
 
     reporter = _reporter()
+    refuse_closed_folder(output, option="-o")
     with reporter.counting("pack") as progress:
         for path in pack_npz(read_manifest(manifest), output, progress=progress):
             typer.echo(path)
@@ -291,11 +299,13 @@ def explain(
     from tumorscope.apps.explanation_page import explain_run
     from tumorscope.apps.run_folder import RunFolder
     from tumorscope.explanation.explain import ExplainChoices
+    from tumorscope.storage import refuse_closed_folder
 
     if output is None and (split != SplitName.test or limit is not None):
         raise UsageError("--split and --limit need -o DIR: the run's own folder keeps the explanation of all its test images.")
     reporter, folder = _reporter(), RunFolder.at(run)
     drawn = folder.recipe().seed if seed is None else seed
+    refuse_closed_folder(output or run, option="-o")
     choices = ExplainChoices(split=split.value, limit=limit, sample=sample, methods=_methods(methods), seed=drawn)
     page = explain_run(run, choices, reporter, device=device.value, out=output, against=against)
     if output is None and folder.evaluated_models():
@@ -333,6 +343,8 @@ def main() -> None:
     """Run the command line; a user's error is one line and its exit status, a traceback only with `--debug`."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    if not debug:
+        sys.excepthook = _print_fault
     try:
         app(arguments, prog_name="tumorscope")
     except TumorscopeError as error:
@@ -343,8 +355,20 @@ def main() -> None:
         if debug:
             raise
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}.", 1)
-    except KeyboardInterrupt:
+    except SystemExit as ended:  # the command line's library has turned Ctrl-C into this
+        if ended.code != 130:
+            raise
         _fail("stopped; the same command goes on from here.", 130)
+
+
+def _print_fault(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+    """Say in one line what nobody foresaw: it is a fault of the program, so the line asks for a report."""
+    where = traceback.extract_tb(trace)[-1:]
+    place = f" ({Path(where[0].filename).name}, line {where[0].lineno})" if where else ""
+    sys.stderr.write(
+        f"tumorscope: a fault of Tumorscope: {kind.__name__}{place}: {' '.join(str(fault).split())} The same command with --debug "
+        "shows where; please report that. What was finished is kept.\n"
+    )
 
 
 def _fail(message: str, status: int) -> None:

@@ -15,7 +15,7 @@ from tumorscope.data.split import check_split, split_folds, split_manifest
 from tumorscope.errors import EvaluationError, OutputError
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, Record, is_outline, read_manifest
-from tumorscope.storage import output_error
+from tumorscope.storage import refuse_closed_folder
 from tumorscope.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def prepare(choices: Choices, reporter: Reporter) -> RunFolder:
         reporter.say(f"{folder.path}: going on with the run that is there")
         return folder
     refuse_foreign_files(folder)
+    refuse_closed_folder(folder.path, option="--out")
     started = time.monotonic()
     manifest = limited(read_source(choices, reporter), choices.limit)
     named = "the built-in set" if choices.data is None else choices.data.name
@@ -180,6 +181,7 @@ def prepare_from_manifest(path: Path, out: Path, recipe: Recipe, reporter: Repor
     check_split(manifest, allow_published_leak=True)
     folder = RunFolder.at(out)
     if not folder.is_prepared:
+        refuse_closed_folder(out, option="--out")
         folder.prepare(manifest, recipe, RunState(data=str(path), protocol="as given"))
         return folder
     if folder.manifest().split_fingerprint != manifest.split_fingerprint or folder.recipe() != recipe:
@@ -212,17 +214,15 @@ def read_source(choices: Choices, reporter: Reporter) -> Manifest:
         with reporter.counting("index") as progress:
             return index_source(choices.data, progress=progress)
     with reporter.counting("draw the built-in set") as progress:
-        try:
-            scanners: Scanners = "confounded" if choices.confounded else "one"
-            return write_phantom(choices.out / "phantom", seed=choices.recipe.seed, scanners=scanners, progress=progress)
-        except OSError as error:
-            raise output_error(choices.out, error) from error
+        scanners: Scanners = "confounded" if choices.confounded else "one"
+        return write_phantom(choices.out / "phantom", seed=choices.recipe.seed, scanners=scanners, progress=progress)
 
 
 def _swapped(choices: Choices) -> Path:
     """Where the built-in set with swapped scanners lies, other patients than those of training; drawn when it is not there yet."""
     if not RunFolder.at(choices.out).is_prepared:
         refuse_foreign_files(RunFolder.at(choices.out))
+        refuse_closed_folder(choices.out, option="--out")
     place = choices.out / "phantom-swapped"
     return write_phantom(place, patients_per_label=12, seed=choices.recipe.seed + 1, scanners="swapped").root / "manifest.csv"
 

@@ -1,6 +1,7 @@
 """The training loop: a split, decoded data set and a recipe to a Bundle."""
 
 import logging
+import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -78,6 +79,11 @@ def train(
             _fit(module, recorder, cache, recipe, state=state, device=device)
     except OSError as error:
         raise output_error(folder, error) from error
+    except SystemExit as ended:  # what Lightning makes of Ctrl-C, and it stops listening to another one
+        if not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
     network.load_state_dict(load_file(state / BEST_FILE))
     return _bundle(network.cpu().eval(), recorder, cache, recipe, start)
 

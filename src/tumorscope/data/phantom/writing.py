@@ -20,7 +20,7 @@ from tumorscope.errors import DataError, OutputError
 from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.manifest import Manifest, Record, read_manifest, write_manifest
 from tumorscope.scan import Scan
-from tumorscope.storage import write_atomically
+from tumorscope.storage import output_error, write_atomically
 
 SYNTHETIC_NOTICE = "Synthetic: Tumorscope phantom, not a patient. A program drew it on the MNI152 templates."
 SOURCE = "phantom"
@@ -99,7 +99,7 @@ def write_phantom(
             records = _write_pictures(folder, order, progress)
             write_manifest(Manifest(root=folder, records=records), folder / _MANIFEST_FILE)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot write the built-in set ({error}). Choose another folder, or make room.") from error
+        raise output_error(folder, error) from error
     return replace(read_manifest(folder / _MANIFEST_FILE), notes=(SYNTHETIC_NOTICE,))
 
 

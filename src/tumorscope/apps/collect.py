@@ -16,7 +16,7 @@ from tumorscope.apps.explaining import EXPLANATION_FILE
 from tumorscope.apps.explanation_page import explanation_content
 from tumorscope.apps.external_sets import external_results
 from tumorscope.apps.label_page import write_label_issues
-from tumorscope.apps.panels import Panels, explained_places
+from tumorscope.apps.panels import Panels, absolute_path, explained_places
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_json
 from tumorscope.apps.stages import METRICS_FILE, PREDICTIONS_FILE, measured, write_json
 from tumorscope.data.audit.groups import count_leaks
@@ -91,20 +91,15 @@ def pool_folds(folder: RunFolder) -> None:
 def _pooled(parts: Sequence[RunFolder], file: str, folder: RunFolder) -> Predictions:
     """Join one file of predictions from every fold, in the order of the run's manifest and with its paths."""
     manifest = folder.manifest()
-    row_of = {_absolute(folder, record.path): row for row, record in enumerate(manifest)}
+    row_of = {absolute_path(folder.path, record.path): row for row, record in enumerate(manifest)}
     found = [read_predictions(part.path / file) for part in parts]
-    rows = np.array([row_of[_absolute(part, path)] for part, one in zip(parts, found, strict=True) for path in one.paths])
+    rows = np.array([row_of[absolute_path(part.path, path)] for part, one in zip(parts, found, strict=True) for path in one.paths])
     order = np.argsort(rows)
     return Predictions(
         paths=tuple(manifest.records[row].path for row in rows[order]),
         label_index=np.concatenate([one.label_index for one in found])[order],
         probabilities=np.concatenate([one.probabilities for one in found])[order],
     )
-
-
-def _absolute(folder: RunFolder, path: str) -> str:
-    """Return an image's path as every fold and the whole run agree on it: a manifest's own paths depend on where it lies."""
-    return (folder.path.resolve() / path).as_posix()
 
 
 def _fold_summary(part: RunFolder, name: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Panels:
     def __init__(self, manifest: Manifest, preprocessing: Preprocessing, places: Sequence[tuple[Path, Path]]) -> None:
         self._manifest = manifest
         self._preprocessing = preprocessing
-        self._records = {_absolute(manifest.root, record.path): record for record in manifest}
+        self._records = {absolute_path(manifest.root, record.path): record for record in manifest}
         self._root = manifest.root
         self._maps: dict[str, np.ndarray] = {}
         self._probabilities: dict[str, np.ndarray] = {}
@@ -39,13 +39,13 @@ class Panels:
         for folder, root in places:
             self._cells = read_json(folder / EXPLANATION_FILE)["cells"]
             stored = read_maps(folder / MAPS_FILE)
-            names = [_absolute(root, path) for path in stored.paths]
+            names = [absolute_path(root, path) for path in stored.paths]
             self._maps |= dict(zip(names, stored.label_maps, strict=True))
             self._probabilities |= dict(zip(names, stored.probabilities, strict=True))
             self.images += tuple(self._renamed(image, root) for image in read_images(folder / IMAGES_FILE))
 
     def _renamed(self, image: MeasuredImage, root: Path) -> MeasuredImage:
-        return replace(image, path=self._records[_absolute(root, image.path)].path)
+        return replace(image, path=self._records[absolute_path(root, image.path)].path)
 
     def measured(self, paths: Sequence[str]) -> tuple[MeasuredImage, ...]:
         """Return what was measured of images, in the order of their paths; those that were not explained are left out."""
@@ -54,12 +54,12 @@ class Panels:
 
     def has(self, path: str) -> bool:
         """Whether an image was explained."""
-        return _absolute(self._root, path) in self._maps
+        return absolute_path(self._root, path) in self._maps
 
     def scan(self, path: str, *, index: int) -> ExplainedScan:
         """Return an image with the map of its answer; `index` is its row in the model's predictions."""
         record, pixels, mask = self._drawn(path)
-        probabilities = self._probabilities[_absolute(self._root, path)]
+        probabilities = self._probabilities[absolute_path(self._root, path)]
         predicted = int(probabilities.argmax())
         return ExplainedScan(
             path=record.path,
@@ -81,11 +81,11 @@ class Panels:
             heatmaps=np.stack([self._placed(path, label, pixels.shape) for label in range(len(LABELS))]),
             mask=mask,
             label=record.label,
-            probabilities=self._probabilities[_absolute(self._root, path)].clip(0, 1),
+            probabilities=self._probabilities[absolute_path(self._root, path)].clip(0, 1),
         )
 
     def _drawn(self, path: str) -> tuple[Record, np.ndarray, np.ndarray | None]:
-        record = self._records[_absolute(self._root, path)]
+        record = self._records[absolute_path(self._root, path)]
         decoded = decode_record(self._manifest, record)
         try:
             mask = read_mask(self._manifest, record, decoded.shape)
@@ -95,7 +95,7 @@ class Panels:
 
     def _placed(self, path: str, label: int, shape: tuple[int, ...]) -> np.ndarray:
         return place(
-            self._maps[_absolute(self._root, path)][label],
+            self._maps[absolute_path(self._root, path)][label],
             stride=self._cells["stride"],
             start=self._cells["start"],
             preprocessing=self._preprocessing,
@@ -121,6 +121,6 @@ def explained_places(
     return places
 
 
-def _absolute(root: Path, path: str) -> str:
-    """An image's path as every fold and the whole run agree on it: a manifest's own paths depend on where it lies."""
+def absolute_path(root: Path, path: str) -> str:
+    """Return an image's path as every fold and the whole run agree on it: a manifest's own paths depend on where it lies."""
     return (root.resolve() / path).as_posix()

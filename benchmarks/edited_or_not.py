@@ -1,6 +1,6 @@
-"""How well edited scans can be told from unedited ones: AUROC of two classifiers, for naive edits and for ours.
+"""How well edited scans can be told from unedited ones: AUROC of a classifier, for naive edits and for ours.
 
-    python benchmarks/edited_or_not.py SOURCE [--scans N] [--seed K] [--only NAMES] [--no-network] [--time]
+    python benchmarks/edited_or_not.py SOURCE [--scans N] [--seed K] [--only NAMES] [--time]
 
 SOURCE is what `tumorscope index` reads, with tumour masks and with scans without a tumour. Every scan enters twice,
 edited and as it is, with the same region, so neither place nor anatomy tells them apart. Erasing is judged at a healthy region of
@@ -8,8 +8,8 @@ a tumour scan (`place_elsewhere`), and at the tumour itself against that healthy
 set into a scan without a tumour. Both copies of a scan, and all scans of a patient (or fold, where only folds are known), are on
 one side of every fold. 0.5 is an edit that cannot be seen, 1 one that always can.
 
-Classifiers: gradient-boosted trees on texture inside of the region, at its seam and around it, on the scan's own grid; and a small
-convolutional network on a square around the region, 64 pixels wide, cut from the 224-pixel grid that networks are trained on.
+The classifier: gradient-boosted trees on texture inside of the region, at its seam and around it, on the scan's own grid, and on
+the 224-pixel grid that networks are trained on.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
@@ -33,10 +32,9 @@ from tumorscope.data.decode import decode_record, read_mask
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.sources import index_source
 from tumorscope.manifest import Record
+from tumorscope.scan import Scan
 
 FOLDS = 5
-PATCH = 64
-EPOCHS = 10
 
 
 @dataclass(frozen=True)
@@ -195,24 +193,11 @@ def blockiness(pixels: np.ndarray, areas: list[np.ndarray], window: tuple[slice,
     return result
 
 
-def patch(example: Example) -> np.ndarray:
-    """Return a square of the network's grid around the region, which fills about half of its width, uint8."""
+def on_grid(example: Example) -> Example:
+    """Return the example as networks see it."""
     grid = Preprocessing()
-    pixels, region = example.pixels, example.region.astype(np.float32)
-    scale = grid.image_size / max(pixels.shape)
-    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    rows, columns = box(cv2.resize(region, size, interpolation=cv2.INTER_AREA) > 0)
-    middle = ((columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2)
-    side = max(PATCH, 1.6 * max(rows.stop - rows.start, columns.stop - columns.start))
-    zoom = PATCH / side
-    matrix = np.array([[zoom, 0, PATCH / 2 - zoom * middle[0]], [0, zoom, PATCH / 2 - zoom * middle[1]]])
-    return cv2.warpAffine(small, matrix, (PATCH, PATCH), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-
-
-def region_patch(example: Example) -> np.ndarray:
-    """Return the region on the same square, so that the network knows where to look."""
-    return patch(Example(example.region.astype(np.uint8) * 255, example.region, example.edited, example.group))
+    pixels, region = grid.grid(Scan(example.pixels, origin="")), grid.grid_mask(example.region)
+    return Example(pixels, region if region.any() else grid.grid_mask(grown(example.region, 4)), example.edited, example.group)
 
 
 def trees_auroc(examples: list[Example], seed: int) -> float:
@@ -224,41 +209,6 @@ def trees_auroc(examples: list[Example], seed: int) -> float:
         model = HistGradientBoostingClassifier(max_iter=150, learning_rate=0.06, max_leaf_nodes=12, random_state=seed)
         score[test] = model.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
     return float(roc_auc_score(y, score))
-
-
-def network_auroc(examples: list[Example], seed: int) -> float:
-    """Return the AUROC of a small network on patches, likewise."""
-    x = torch.from_numpy(np.stack([np.stack([patch(one), region_patch(one)]) for one in examples])).float() / 255 - 0.3
-    y, groups = np.array([example.edited for example in examples]), np.array([example.group for example in examples])
-    score = np.zeros(len(y))
-    for train, test in GroupKFold(FOLDS).split(x, y, groups):
-        model = trained(x[train], torch.from_numpy(y[train]).float(), seed)
-        with torch.no_grad():
-            score[test] = model(x[test])[:, 0].numpy()
-    return float(roc_auc_score(y, score))
-
-
-def trained(x: torch.Tensor, y: torch.Tensor, seed: int) -> torch.nn.Module:
-    """Return a small network, trained with flips."""
-    torch.manual_seed(seed)
-    layers: list[torch.nn.Module] = []
-    for before, after in ((2, 24), (24, 32), (32, 48), (48, 64)):
-        convolution = torch.nn.Conv2d(before, after, 3, padding=1, bias=False)
-        layers += [convolution, torch.nn.BatchNorm2d(after), torch.nn.ReLU()]
-        layers += [torch.nn.MaxPool2d(2)] if before > 2 else []
-    model = torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 1))
-    batches = math.ceil(len(x) / 32)
-    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=EPOCHS * batches)
-    for _ in range(EPOCHS):
-        for rows in torch.randperm(len(x)).split(32)[:batches]:
-            batch = x[rows].flip(-1) if torch.rand(()) < 0.5 else x[rows]
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(model(batch)[:, 0], y[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return model.eval()
 
 
 EXPERIMENTS = {
@@ -298,20 +248,21 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="part of the name of an experiment, or several, separated by commas")
-    parser.add_argument("--no-network", action="store_true")
     parser.add_argument("--time", action="store_true", help="time the edits and stop")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     cases = read_cases(arguments.source, arguments.scans, arguments.seed)
+    if len({case.group for case in cases}) < FOLDS:
+        parser.error(f"{arguments.source}: scans of {FOLDS} groups with tumour masks are needed; give the CSV that names the masks")
     if arguments.time:
         milliseconds(cases)
         return
-    print(f"{len(cases)} tumour scans of {arguments.source.name}, {FOLDS} folds\n{'AUROC':44} trees  network")
+    print(f"{len(cases)} tumour scans of {arguments.source.name}, {FOLDS} folds\n{'AUROC':44} own grid  224 pixels")
     for name, make in EXPERIMENTS.items():
         if any(part in name for part in arguments.only.split(",")):
             examples = [example for number, case in enumerate(cases) for example in make(case, arguments.seed + number)]
-            network = "" if arguments.no_network else f"{network_auroc(examples, arguments.seed):8.3f}"
-            print(f"{name:44} {trees_auroc(examples, arguments.seed):.3f} {network}", flush=True)
+            own, small = (trees_auroc(found, arguments.seed) for found in (examples, [on_grid(one) for one in examples]))
+            print(f"{name:44} {own:.3f} {small:12.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def test_where_images_come_from_is_found_through_a_set_that_names_it(leaky_folde
             rows.append(f"{name}/{label}{row}.png,{label}")
     (tmp_path / "known" / "known.csv").write_text("\n".join(rows) + "\n")
     result = invoke("audit", leaky_folder, "-o", tmp_path / "audit", "--against", tmp_path / "known" / "known.csv")
-    assert "Every no tumour image comes from br35h, which holds nothing else" in result.stderr
+    assert "7 of 7 no tumour images of known source come from br35h, which holds nothing else" in result.stderr
     sources = {record.label: record.source for record in read_manifest(tmp_path / "audit" / "manifest.csv")}
     assert sources == {"glioma": "cheng", "meningioma": "cheng", "notumor": "br35h", "pituitary": ""}
     assert json.loads((tmp_path / "audit" / "audit.json").read_text())["sources"]["tumour_share_told"] == 1.0

@@ -84,7 +84,8 @@ def _measured(value: float) -> str:
 
 
 def _frequent(counts: Mapping[str, int]) -> str:
-    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_FREQUENT]]
+    # Spaces that do not break, so that a count stays beside what it counts.
+    shown = [f"{name} ({count:,})".replace(" ", "\N{NO-BREAK SPACE}") for name, count in list(counts.items())[:_MOST_FREQUENT]]
     return ", ".join(shown) + (f", {len(counts) - _MOST_FREQUENT} more" if len(counts) > _MOST_FREQUENT else "")
 
 
@@ -93,7 +94,7 @@ def _broken(found: Audit) -> Table:
     rows = [[image.path, display_name(image.label), image.fault, image.reason] for image in broken[:_BROKEN]]
     shown = f" The first {_BROKEN} are shown, all are in audit.json." if len(broken) > _BROKEN else ""
     return {
-        "words": f"{len(broken):,} image(s) cannot be read.{shown}",
+        "words": f"{len(broken):,} {'image' if len(broken) == 1 else 'images'} cannot be read.{shown}",
         "columns": ["File", "Class", "fault", "reason"],
         "rows": rows,
     }

@@ -55,6 +55,11 @@ def test_a_few_images_from_elsewhere_are_counted_in_the_sentence():
     assert table.sentences[0].startswith("995 of 1,000 no tumour images come from b, which holds nothing else")
 
 
+def test_where_some_images_name_no_source_nothing_is_said_of_every_image():
+    table = source_table([*records(a_glioma=30, b_notumor=30), Record("x.png", "notumor")])
+    assert table.sentences[0].startswith("30 of 30 glioma images of known source come from a, which holds nothing else")
+
+
 def test_one_source_tells_no_class():
     table = source_table(records(a_glioma=30, a_notumor=30))
     assert not any("alone" in sentence for sentence in table.sentences)

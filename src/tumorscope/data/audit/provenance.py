@@ -118,7 +118,10 @@ class SourceTable:
     def _of_one_source(self, label: str) -> str:
         source, total = self.sources_of(label)[0], self.per_label[label]
         count, name = self.counts[source][label], label_info(label).display_name
-        which = f"Every {name} image comes" if count == total else f"{count:,} of {total:,} {name} images come"
+        of_known = " of known source" if self.without_source else ""
+        which = f"{count:,} of {total:,} {name} images{of_known} come"
+        if count == total and not self.without_source:
+            which = f"Every {name} image comes"
         return f"{which} from {source}, which holds nothing else: a model can score by recognising the source."
 
 

@@ -8,7 +8,6 @@ import kornia.metrics
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from torch import nn
 
 from tumorscope.explanation.attention import peak_of
 from tumorscope.explanation.looking import Looked, Looker
@@ -74,7 +73,7 @@ def randomised_layers(network: Classifier, *, seed: int) -> Iterator[tuple[str, 
     others = dict(fresh.features.named_children())
     for name, layer in reversed(parts):
         layer.load_state_dict(others[name].state_dict())
-        yield f"features.{name} ({_kind(layer)})", changed
+        yield f"features.{name}", changed
 
 
 def random_network(name: str, *, seed: int) -> Classifier:
@@ -158,7 +157,3 @@ def _turned(picture: np.ndarray, degrees: float) -> np.ndarray:
     matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), degrees, 1.0)
     turned: np.ndarray = cv2.warpAffine(picture, matrix, (columns, rows), flags=cv2.INTER_LINEAR)
     return turned
-
-
-def _kind(layer: nn.Module) -> str:
-    return type(layer).__name__

@@ -67,6 +67,15 @@ def test_run_leaves_everything_that_was_promised(tumorscope, banded_folder, tmp_
     assert "not a medical device" in (out / "report.html").read_text()
 
 
+def test_run_says_what_the_split_decided_once(tumorscope, banded_folder, tmp_path):
+    out = tmp_path / "run"
+    _, _, err = tumorscope("run", "--data", banded_folder, "--out", out, "--models", "cnn", *SMALL)
+    lines = [line.strip() for line in err.splitlines()]
+    notes = json.loads((out / "run.json").read_text())["notes"]
+    assert {note: lines.count(note) for note in notes} == dict.fromkeys(notes, 1)
+    assert any(line.startswith("Validation: 4 of 40 training images") for line in lines)
+
+
 def test_second_call_repeats_nothing_that_is_finished(tumorscope, banded_folder, tmp_path):
     out = tmp_path / "run"
     arguments = ("run", "--data", banded_folder, "--out", out, "--models", "cnn", *SMALL)
@@ -156,7 +165,8 @@ def test_limit_keeps_so_many_images_of_each_label_and_split(tumorscope, banded_f
         (("dance",), 2, "dance"),
         (("evaluate", "nowhere"), 1, "not a run folder"),
         (("report", "nowhere"), 1, "not a run folder"),
-        (("info", "nowhere"), 1, "neither a run folder"),
+        (("info", "nowhere"), 1, "no such file or folder"),
+        (("info", "."), 1, "neither a run folder"),
         (("split", "nowhere.csv", "-o", "x.csv"), 1, "no such manifest"),
     ],
 )
@@ -211,6 +221,18 @@ def test_run_folder_of_other_choices_is_refused_and_kept(tumorscope, banded_fold
     assert (out / "cnn" / "model.safetensors").read_bytes() == before
 
 
+def test_same_relative_path_in_another_place_is_other_data(tumorscope, banded_folder, tmp_path, monkeypatch):
+    arguments = ("run", "--data", banded_folder.name, "--out", tmp_path / "run", "--models", "cnn", *SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert tumorscope(*arguments)[0] == 0
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / banded_folder.name).mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    status, _, err = tumorscope(*arguments)
+    assert status == 1
+    assert "another --data" in err
+
+
 def test_folder_with_something_else_in_it_is_refused(tumorscope, banded_folder, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     status, _, err = tumorscope("run", "--data", banded_folder, "--out", tmp_path, *SMALL)
@@ -255,6 +277,13 @@ def test_broken_image_among_good_ones_is_named_and_left_out(tumorscope, banded_f
     assert status == 0
     assert "broken.jpg" in err
     assert len(read_manifest(tmp_path / "all.csv")) == 56
+
+
+def test_help_tells_of_debug_and_of_exit_statuses(tumorscope):
+    status, printed, _ = tumorscope("--help")
+    assert status == 0
+    assert "--debug" in printed
+    assert "2 wrong usage" in " ".join(printed.split())
 
 
 def test_help_and_import_load_nothing_heavy():

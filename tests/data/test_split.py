@@ -57,6 +57,15 @@ def test_without_given_splits_each_class_is_cut_by_its_shares():
     assert len(split.notes) >= 2
 
 
+def test_one_class_alone_is_refused_and_a_missing_class_is_said():
+    some = plain(10)
+    assert "all images show glioma" in refusal(split_manifest, manifest_of(*some[:10]))
+    notes = " ".join(split_manifest(manifest_of(*some[:20])).notes)
+    assert "No image shows notumor or pituitary" in notes
+    assert "No image shows" not in " ".join(split_manifest(manifest_of(*some)).notes)
+    assert "No image shows notumor or pituitary" in " ".join(split_folds(manifest_of(*some[:20]), folds=2)[1].notes)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.15, 0.3, 0.5])
 def test_any_share_is_met_to_the_image(share):
     split = split_manifest(manifest_of(*plain(100, split="train"), *given_test()), validation_share=share)

@@ -23,6 +23,7 @@ NETWORK_NAMES = ("mobilenet_v2", "cnn")
 app = typer.Typer(
     name="tumorscope",
     help=f"Train, evaluate and explain classifiers of brain MRI slices. {DISCLAIMER}",
+    epilog="Exit status: 0 done, 1 an error in one line, 2 wrong usage. --debug anywhere shows the traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -40,8 +40,10 @@ def describe(path: Path) -> str:
     """Return what a run folder, a model folder or a manifest holds.
 
     Raises:
-        ManifestError: It is none of these.
+        ManifestError: It is none of these, or not there.
     """
+    if not path.exists():
+        raise ManifestError(f"{path}: no such file or folder. Give a run folder, a model folder, a manifest, or nothing.")
     if (path / "run.json").is_file():
         return _describe_run(RunFolder.at(path))
     if (path / "bundle.json").is_file():

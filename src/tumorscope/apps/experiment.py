@@ -107,10 +107,14 @@ def prepare(choices: Choices, reporter: Reporter) -> RunFolder:
     manifest = limited(read_source(choices, reporter), choices.limit)
     named = "the built-in set" if choices.data is None else choices.data.name
     manifest = audit_into(manifest, folder.audit_path, reporter, source=named, synthetic=choices.data is None).manifest
-    for note in manifest.notes:
+    said = manifest.notes
+    for note in said:
         reporter.say(f"  {note}")
     manifest = _with_external_test(manifest, choices, reporter)
     store(folder, manifest, choices)
+    for note in folder.state().notes:
+        if note not in said:
+            reporter.say(f"  {note}")
     for path in choices.tests:
         prepare_external_of(folder, path, reporter)
     folder.add_duration("index, audit and split", time.monotonic() - started)
@@ -246,12 +250,12 @@ def store(folder: RunFolder, manifest: Manifest, choices: Choices) -> None:
     """Split the manifest and store it with recipe and choices, for every fold its own run folder."""
     recipe = choices.recipe
     state = RunState(
-        data="" if choices.data is None else str(choices.data),
+        data="" if choices.data is None else str(choices.data.resolve()),
         protocol=choices.protocol,
         folds=choices.folds,
         limit=choices.limit,
         synthetic=choices.data is None,
-        tests=tuple(str(path) for path in choices.tests),
+        tests=tuple(str(path.resolve()) for path in choices.tests),
     )
     if choices.folds is None:
         split = split_manifest(

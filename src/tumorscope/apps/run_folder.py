@@ -21,13 +21,13 @@ class RunState:
     """What `run.json` holds.
 
     Attributes:
-        data: Where the images came from, as the user said it; empty for the built-in set.
+        data: Where the images came from, an absolute path; empty for the built-in set.
         protocol: How the test set was chosen.
         folds: Number of folds of a cross-validation, or None.
         fold: Number of the fold that this folder tests, or None.
         limit: Most images of each label and split, or None.
         synthetic: Whether the images are the built-in phantoms.
-        tests: External test sets, as the user said them.
+        tests: External test sets, absolute paths.
         notes: What was decided while reading and splitting the data, in sentences.
         durations_s: Stage to wall time in seconds.
     """

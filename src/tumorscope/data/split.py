@@ -55,7 +55,7 @@ def split_manifest(
     if not given:
         manifest = _without_twins_of_held_out(manifest)
     check_split(manifest, allow_published_leak=protocol == "published")
-    return _with_leak_note(manifest)
+    return _with_leak_note(_with_missing_note(manifest))
 
 
 def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1, seed: int = 0) -> tuple[Manifest, ...]:
@@ -91,7 +91,7 @@ def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1
 
 
 def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> None:
-    """Raise unless every split holds images, training knows every label, and no group stands on two sides.
+    """Raise unless every split holds images, training knows every label, of two at least, and no group stands on two sides.
 
     Args:
         manifest: Claims to be split.
@@ -109,6 +109,9 @@ def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> No
     unknown = [label for label in LABELS if manifest.counts()[label] and not manifest.counts("train")[label]]
     if unknown:
         raise SplitError(f"{manifest.root}: no training image shows {unknown[0]}. Every class needs images on the training side.")
+    shown = [label for label in LABELS if manifest.counts()[label]]
+    if len(shown) < 2:
+        raise SplitError(f"{manifest.root}: all images show {shown[0]}, so there is nothing to tell apart. Add another class.")
     sides: dict[str, dict[str, str]] = defaultdict(dict)
     for record in manifest:
         given = record.split == "test" or record.group.startswith(SLICE_GROUP)
@@ -279,7 +282,7 @@ def _one_fold(
         split = _cut_validation(_marked(manifest, sides), validation_share, seed=seed + fold)
     numbered = _without_twins_of_held_out(split.with_records(replace(r, fold=numbers[row]) for row, r in enumerate(split)))
     check_split(numbered)
-    return _with_leak_note(numbered)
+    return _with_leak_note(_with_missing_note(numbered))
 
 
 def _without_twins_of_held_out(manifest: Manifest) -> Manifest:
@@ -310,6 +313,12 @@ def _without_test_mates(manifest: Manifest) -> Manifest:
     return manifest.with_records(
         kept, note=f"Leak-free: {removed} training images that share a group or all pixels with a test image were removed."
     )
+
+
+def _with_missing_note(manifest: Manifest) -> Manifest:
+    missing = [label for label in LABELS if not manifest.counts()[label]]
+    note = f"No image shows {' or '.join(missing)}: no model of this run can know it."
+    return manifest.with_records(manifest.records, note=note if missing else None)
 
 
 def _with_leak_note(manifest: Manifest) -> Manifest:

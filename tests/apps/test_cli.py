@@ -303,7 +303,7 @@ def test_info_describes_installation_run_model_and_manifest(tumorscope, banded_f
     assert "learning_rate" in tumorscope("info", "--recipes")[1]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_run_killed_in_an_epoch_goes_on_to_the_same_predictions(banded_folder, tmp_path):
     def command(out: Path) -> list[str]:
         arguments = [

@@ -17,8 +17,8 @@ from tumorscope.labels import LABELS
 
 @cache
 def drawn() -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
-    """36 slices of as many patients, with their planes."""
-    slices = [phantom_patient(label, seed=7, number=number, slices=1, image_size=112)[0] for label in LABELS for number in range(9)]
+    """48 slices of as many patients, with their planes."""
+    slices = [phantom_patient(label, seed=7, number=number, slices=1)[0] for label in LABELS for number in range(12)]
     return tuple(one.pixels for one in slices), tuple(one.plane for one in slices)
 
 
@@ -30,9 +30,10 @@ def sure() -> tuple[np.ndarray, str]:
 
 
 def answers_kept(changed: list[np.ndarray]) -> float:
-    """Share of the slices that have the same answer after a change."""
-    before, after = guess_planes(drawn()[0]), guess_planes(changed)
-    return sum(a == b for a, b in zip(before, after, strict=True)) / len(before)
+    """Share of the slices that have the same answer after a change; the others may lose or gain one, but not turn it round."""
+    pairs = list(zip(guess_planes(drawn()[0]), guess_planes(changed), strict=True))
+    assert not any(None not in (before, after) and before != after for before, after in pairs)
+    return sum(before == after for before, after in pairs) / len(pairs)
 
 
 def test_planes_of_phantoms_are_told_apart():
@@ -72,7 +73,7 @@ def test_the_mirror_image_of_a_frame_has_the_same_features():
     np.testing.assert_allclose(plane_features(frames), plane_features(frames[:, :, ::-1]), atol=1e-3)
 
 
-@pytest.mark.parametrize("size", [(224, 224), (80, 80), (112, 150)])
+@pytest.mark.parametrize("size", [(448, 448), (160, 160), (224, 300)])
 def test_size_and_proportions_hardly_matter(size):
     assert answers_kept([cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in drawn()[0]]) >= 0.9
 

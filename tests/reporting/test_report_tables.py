@@ -1,7 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 
+from tumorscope.explanation.attention import compare_groups
 from tumorscope.labels import LABELS
 from tumorscope.reporting import report_tables as tables
 from tumorscope.reporting.published import PUBLISHED
@@ -141,3 +143,9 @@ def test_attention_has_a_row_for_right_and_wrong_answers_where_it_was_compared(m
         ("x", "right answers"),
     ]
     assert texts(rows[0]) == ["34", "0.247", "–", "–", "0.358", "–"]
+
+
+def test_every_column_of_attention_is_a_measure_that_is_taken():
+    taken = compare_groups([{"energy_inside": 0.5, "mask_share": 0.1, "pointing_game": 1.0}], np.array([True]))["correct"]
+    assert set(tables.ATTENTION) <= set(taken)
+    assert taken["pointing_game"] == 1.0

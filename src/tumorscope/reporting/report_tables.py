@@ -14,7 +14,7 @@ SCORES = ("recall", "precision", "f1")
 ATTENTION = {
     "energy_inside": "share of the map inside the outline",
     "mask_share": "share of the picture inside the outline",
-    "peak_inside": "highest point inside the outline",
+    "pointing_game": "highest point inside the outline",
     "concentration": "concentration",
     "centre_distance": "centre of mass from the middle",
 }

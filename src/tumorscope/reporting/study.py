@@ -100,7 +100,7 @@ class ModelResult:
         predictions: Answers for the test set.
         examples: Correct and incorrect answers of every class, in the order in which they are shown.
         mistakes: Worst mistakes first: missed tumours, then by probability of the wrong answer.
-        attention: `correct` and `incorrect`, each n and the means of energy_inside, mask_share, peak_inside, concentration and
+        attention: `correct` and `incorrect`, each n and the means of energy_inside, mask_share, pointing_game, concentration and
             centre_distance, any of them None or missing; None when not compared.
         curves: `roc`: label or `tumour` to (false positive rate, true positive rate); `pr`: to (recall, precision).
         best_epoch: Epoch whose weights were kept, or None when not recorded.

@@ -1,15 +1,18 @@
 """Small data shared by the tests: a set that a network can learn in seconds, and nothing that needs a network connection."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, Record
+from tumorscope.models.network import Classifier, build
 from tumorscope.scan import Scan
 
 
@@ -47,3 +50,24 @@ def banded_folder(tmp_path: Path) -> Path:
                 pixels = bright_band(label_index, seed=offset + number * 4 + label_index)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def averaging() -> Callable[[str], Classifier]:
+    """Build a network of the same geometry whose layers average what they see, so that its response is the picture, blurred."""
+
+    def built(name: str) -> Classifier:
+        network = build(name).eval()
+        for module in network.features.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.constant_(module.weight, 1.0 / (module.kernel_size[0] ** 2 * module.weight.shape[1]))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            for child_name, child in module.named_children():
+                if isinstance(child, nn.ReLU | nn.ReLU6 | nn.BatchNorm2d):
+                    setattr(module, child_name, nn.Identity())
+                if isinstance(child, nn.MaxPool2d):
+                    setattr(module, child_name, nn.AvgPool2d(2))
+        return network
+
+    return built

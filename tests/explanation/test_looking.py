@@ -3,29 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.explanation.looking import Looker
 from tumorscope.explanation.placement import place
-from tumorscope.models.network import NETWORKS, Classifier, build
+from tumorscope.models.network import NETWORKS, build
 from tumorscope.scan import Scan
-
-
-def averaging(name: str) -> Classifier:
-    """A network of the same geometry whose layers average what they see, so that its response is the picture, blurred."""
-    network = build(name).eval()
-    for module in network.features.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.constant_(module.weight, 1.0 / (module.kernel_size[0] ** 2 * module.weight.shape[1]))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        for child_name, child in module.named_children():
-            if isinstance(child, nn.ReLU | nn.ReLU6 | nn.BatchNorm2d):
-                setattr(module, child_name, nn.Identity())
-            if isinstance(child, nn.MaxPool2d):
-                setattr(module, child_name, nn.AvgPool2d(2))
-    return network
 
 
 def centre_of(response: np.ndarray) -> np.ndarray:
@@ -34,7 +17,7 @@ def centre_of(response: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("name", "size"), [("mobilenet_v2", 448), ("cnn", 224)])
-def test_response_follows_a_bright_spot_across_the_image(name, size):
+def test_response_follows_a_bright_spot_across_the_image(name, size, averaging):
     network = averaging(name)
     looker = Looker(network, Preprocessing(image_size=size))
     middle = size // 2

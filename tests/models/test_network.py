@@ -37,20 +37,9 @@ def test_cell_grid_is_what_the_layers_say(name, stride, start):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_gradient_of_a_cell_is_centred_where_the_cell_grid_says(name):
+def test_gradient_of_a_cell_is_centred_where_the_cell_grid_says(name, averaging):
     """The share of the input that a cell sees is symmetric around its centre, so its centre of mass is the oracle."""
-    network = build(name).eval()
-    for layer in network.features.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.constant_(layer.weight, 1.0 / (layer.kernel_size[0] ** 2 * layer.weight.shape[1]))
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    for module in network.features.modules():
-        for child_name, child in module.named_children():
-            if isinstance(child, nn.ReLU | nn.ReLU6 | nn.BatchNorm2d):
-                setattr(module, child_name, nn.Identity())
-            if isinstance(child, nn.MaxPool2d):
-                setattr(module, child_name, nn.AvgPool2d(2))
+    network = averaging(name)
     images = torch.zeros(1, 3, 352, 352, requires_grad=True)
     feature_map = network.features(images)
     cell = feature_map.shape[-1] // 2

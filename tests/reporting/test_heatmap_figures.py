@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from tumorscope.explanation.attention import peak_of
 from tumorscope.reporting.figures import png_bytes
-from tumorscope.reporting.heatmap_figures import STRONGEST_ALPHA, augmentation, four_maps, grad_cam_panel, overlay_colours, peak_of
+from tumorscope.reporting.heatmap_figures import STRONGEST_ALPHA, augmentation, four_maps, grad_cam_panel, overlay_colours
 from tumorscope.reporting.study import AugmentationExamples
 
 

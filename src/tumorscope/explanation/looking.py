@@ -1,6 +1,6 @@
 """Looker: a trained network that is asked about pictures and says, in one pass, what it answers and where it looked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,26 +65,27 @@ class Looker:
 
     def look(self, grids: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> Looked:
         """Return answers and maps for grids, uint8, shape (n, size, size), n at least 1."""
-        probabilities, maps = [], []
-        step = images_per_pass(self.device)
+        probabilities, maps, done = [], [], 0
         with torch.inference_mode():
-            for start in range(0, len(grids), step):
-                answer = self.network.answer(self.inputs(grids[start : start + step]))
-                probabilities.append(answer.logits.double().softmax(dim=1).cpu().numpy())
+            for images in self._passes(grids):
+                answer = self.network.answer(images)
+                probabilities.append(_shares(answer.logits))
                 maps.append(answer.maps.cpu().numpy())
+                done += len(images)
                 if progress is not None:
-                    progress(min(start + step, len(grids)), len(grids))
+                    progress(done, len(grids))
         return Looked(np.concatenate(probabilities), np.concatenate(maps))
 
     def ask(self, grids: np.ndarray) -> np.ndarray:
         """Return probabilities alone, float64, shape (n, 4)."""
-        step = images_per_pass(self.device)
         with torch.inference_mode():
-            answers = [
-                self.network(self.inputs(grids[start : start + step])).double().softmax(dim=1).cpu().numpy()
-                for start in range(0, len(grids), step)
-            ]
-        return np.concatenate(answers)
+            return np.concatenate([_shares(self.network(images)) for images in self._passes(grids)])
+
+    def _passes(self, grids: np.ndarray) -> Iterator[torch.Tensor]:
+        """The network's inputs, as many at once as its device takes well."""
+        step = images_per_pass(self.device)
+        for start in range(0, len(grids), step):
+            yield self.inputs(grids[start : start + step])
 
     def inputs(self, grids: np.ndarray) -> torch.Tensor:
         """Return the network's input for grids, float32, shape (n, 3, size, size)."""
@@ -107,3 +108,9 @@ class Looker:
             return None
         row, column = (min(max(grid.start + grid.stride * cell, 0.0), last) for cell in highest)
         return row, column
+
+
+def _shares(logits: torch.Tensor) -> np.ndarray:
+    """Logits to probabilities, float64."""
+    shares: np.ndarray = logits.double().softmax(dim=1).cpu().numpy()
+    return shares

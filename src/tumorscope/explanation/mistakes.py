@@ -1,6 +1,6 @@
 """Do heatmaps of wrong answers look different, and can they tell that an answer is wrong? Pure functions of arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def compare_answers(judged: JudgedMaps, *, seed: int) -> dict[str, Any]:
         tested with wrong, or right, answers of fewer than `FEWEST` images or `FEWEST_GROUPS` groups.
     """
     correct = judged.correct
-    columns = {name: np.array([_nan(row.get(name)) for row in judged.measures]) for name in COMPARED}
+    columns = {name: np.array([row.get(name) for row in judged.measures], dtype=np.float64) for name in COMPARED}
     enough = all(int(side.sum()) >= FEWEST and len(np.unique(judged.groups[side])) >= FEWEST_GROUPS for side in (correct, ~correct))
     features = {name: _difference(values, judged, tested=enough, seed=seed) for name, values in columns.items()}
     found = {
@@ -107,10 +107,6 @@ def _holm(features: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return features
 
 
-def _nan(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
 def _difference(values: np.ndarray, judged: JudgedMaps, *, tested: bool, seed: int) -> dict[str, Any]:
     parts = {"correct": np.where(judged.correct, values, np.nan), "incorrect": np.where(judged.correct, np.nan, values)}
     cells = {name: mean_cell(part, judged.groups, seed=seed) for name, part in parts.items()}
@@ -139,39 +135,36 @@ def _apart(values: np.ndarray, judged: JudgedMaps, label: int) -> tuple[np.ndarr
     return np.where(own & ~judged.correct, values, np.nan), np.where(own & judged.correct, values, np.nan)
 
 
-def _defined(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    keep = ~np.isnan(score)
-    return truth[keep], score[keep]
-
-
 def _area(score: np.ndarray, wrong: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, Any]:
-    truth, values = _defined(wrong, score)
-    if not truth.any() or truth.all():
-        return {"value": None, "interval": None, "n": len(truth)}
-    numbers = np.unique(groups[~np.isnan(score)], return_inverse=True)[1]
-    blocks = resample_weights(int(numbers.max()) + 1, resamples=RESAMPLES, seed=seed, width=len(numbers))
-    drawn = np.concatenate([weighted_area(truth, values, weights=rows[:, numbers]) for rows in blocks])
-    value = weighted_area(truth, values, weights=np.ones((1, len(truth))))[0]
-    return {"value": float(value), "interval": percentile_interval(drawn, level=LEVEL), "n": len(truth)}
+    return _of_areas(score[None], wrong, groups, combine=lambda areas: areas[:, 0], seed=seed)
 
 
 def _gained(together: np.ndarray, alone: np.ndarray, wrong: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, Any]:
-    """What the map adds to confidence and label: the difference of two areas on the same resamples.
+    """What the map adds to confidence and label: the difference of two areas on the same images and resamples.
 
     The models are not fitted again in each resample, so the interval is a little narrow.
     """
-    keep = ~(np.isnan(together) | np.isnan(alone))
-    truth = wrong[keep]
+    both = np.stack([together, alone])
+    return _of_areas(both, wrong, groups, combine=lambda areas: areas[:, 0] - areas[:, 1], seed=seed)
+
+
+def _of_areas(
+    scores: np.ndarray, wrong: np.ndarray, groups: np.ndarray, *, combine: Callable[[np.ndarray], np.ndarray], seed: int
+) -> dict[str, Any]:
+    """{value, interval, n} of what is combined from the areas, (resamples, scores), over the images that have every score."""
+    keep = ~np.isnan(scores).any(axis=0)
+    truth, known = wrong[keep], scores[:, keep]
     if not truth.any() or truth.all():
-        return {"value": None, "interval": None, "n": int(keep.sum())}
+        return {"value": None, "interval": None, "n": len(truth)}
+
+    def combined(weights: np.ndarray) -> np.ndarray:
+        return combine(np.stack([weighted_area(truth, score, weights=weights) for score in known], axis=1))
+
     numbers = np.unique(groups[keep], return_inverse=True)[1]
-    drawn = []
-    for rows in resample_weights(int(numbers.max()) + 1, resamples=RESAMPLES, seed=seed, width=len(numbers)):
-        weights = rows[:, numbers]
-        drawn.append(weighted_area(truth, together[keep], weights=weights) - weighted_area(truth, alone[keep], weights=weights))
-    once = np.ones((1, len(truth)))
-    value = weighted_area(truth, together[keep], weights=once)[0] - weighted_area(truth, alone[keep], weights=once)[0]
-    return {"value": float(value), "interval": percentile_interval(np.concatenate(drawn), level=LEVEL), "n": len(truth)}
+    blocks = resample_weights(int(numbers.max()) + 1, resamples=RESAMPLES, seed=seed, width=len(numbers))
+    drawn = np.concatenate([combined(rows[:, numbers]) for rows in blocks])
+    value = float(combined(np.ones((1, len(truth))))[0])
+    return {"value": value, "interval": percentile_interval(drawn, level=LEVEL), "n": len(truth)}
 
 
 def _log_odds(confidence: np.ndarray) -> np.ndarray:

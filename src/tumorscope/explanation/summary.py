@@ -14,7 +14,6 @@ SIZES = ("small", "medium", "large")
 SIZE_LIMITS = (0.005, 0.02)
 """Shares of the image that a tumour needs to be medium, and to be large."""
 
-
 UNKNOWN_PLANE = "unknown"
 SHARES = ("pointing_game", "pointing_game_15px", "same_answer")
 """Measures that are yes or no for every image."""
@@ -102,7 +101,7 @@ def metric_table(
 
 def _column(images: Sequence[MeasuredImage], kind: str, metric: str) -> np.ndarray:
     found = [image.measures.get(kind, {}).get(metric) for image in images]
-    return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+    return np.array(found, dtype=np.float64)  # None becomes NaN
 
 
 def _parts(images: Sequence[MeasuredImage]) -> dict[tuple[str, ...], np.ndarray]:
@@ -153,7 +152,7 @@ def mean_cells(rows: Sequence[Measures], groups: Sequence[str], *, seed: int = 0
     """Return {value, interval, n} of the mean of every key of rows, one row for each image, with the group of each."""
     numbers = number_groups(groups)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=float) for name in names}
+    columns = {name: np.array([row.get(name) for row in rows], dtype=np.float64) for name in names}
     return {name: mean_cell(values, numbers, metric=name, seed=seed) for name, values in columns.items()}
 
 

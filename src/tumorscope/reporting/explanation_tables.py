@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tumorscope.explanation.summary import SIZES
 from tumorscope.labels import LABELS
 from tumorscope.reporting.report_tables import DASH, Cell, Line, Row, class_title, number, percent, value_at
 
@@ -53,7 +54,6 @@ UNSEEN = {
     "random_network": "Untrained network",
 }
 """Baselines that know nothing of what this network learned."""
-SIZES = ("small", "medium", "large")
 FEATURES = {
     "energy_inside": "Share of the map inside the outline",
     "concentration": "Concentration",

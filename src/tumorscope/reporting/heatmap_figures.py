@@ -9,6 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from tumorscope.explanation.attention import peak_of
 from tumorscope.labels import LABELS, label_info
 from tumorscope.reporting.figures import INK, MUTED
 from tumorscope.reporting.report_tables import percent
@@ -38,14 +39,6 @@ def overlay_colours(heatmap: np.ndarray, *, highest: float | None = None) -> np.
     colours = np.array(colormaps[COLOURS](relative))
     colours[..., 3] = STRONGEST_ALPHA * relative
     return colours
-
-
-def peak_of(heatmap: np.ndarray) -> tuple[int, int] | None:
-    """Return row and column of the highest value, the first of equals, or None when the map is the same everywhere."""
-    if heatmap.max() == heatmap.min():
-        return None
-    row, column = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
-    return int(row), int(column)
 
 
 def grad_cam_panel(examples: Sequence[ExplainedScan], notes: Sequence[str] = ()) -> Figure:

@@ -29,7 +29,7 @@ from sklearn.model_selection import GroupKFold
 from tumorscope.data.counterfactual import erase, place_elsewhere, transplant
 from tumorscope.data.counterfactual.head import box, grown, margin, pixel_unit, seam_width
 from tumorscope.data.decode import decode_record, read_mask
-from tumorscope.data.preprocess import Preprocessing
+from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.data.sources import index_source
 from tumorscope.manifest import Record
 from tumorscope.scan import Scan
@@ -196,8 +196,11 @@ def blockiness(pixels: np.ndarray, areas: list[np.ndarray], window: tuple[slice,
 def on_grid(example: Example) -> Example:
     """Return the example as networks see it."""
     grid = Preprocessing()
-    pixels, region = grid.grid(Scan(example.pixels, origin="")), grid.grid_mask(example.region)
-    return Example(pixels, region if region.any() else grid.grid_mask(grown(example.region, 4)), example.edited, example.group)
+    whole = Framing.whole(example.region.shape)
+    pixels, region = grid.grid(Scan(example.pixels, origin="")), grid.grid_mask(example.region, whole)
+    return Example(
+        pixels, region if region.any() else grid.grid_mask(grown(example.region, 4), whole), example.edited, example.group
+    )
 
 
 def trees_auroc(examples: list[Example], seed: int) -> float:

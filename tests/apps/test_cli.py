@@ -209,7 +209,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tumorscope, banded_folder, tm
         raise KeyboardInterrupt
 
     arguments = ("run", "--data", banded_folder, "--out", tmp_path / "run", "--models", "cnn", *SMALL)
-    for place in ("tumorscope.apps.experiment.audit_into", "tumorscope.training.train._TrainingModule.training_step"):
+    for place in ("tumorscope.apps.experiment.audit_into", "tumorscope.training.module.TrainingModule.training_step"):
         with monkeypatch.context() as patched:
             patched.setattr(place, stop)
             status, _, err = tumorscope(*arguments)

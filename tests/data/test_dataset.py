@@ -1,15 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tumorscope.data.augmentation import Augmentation
-from tumorscope.data.dataset import EpochOrder, augmenter, batches, normalise, resize
+from tumorscope.data.dataset import Augmenter, EpochOrder, batches, normalise, resize, training_batches
+from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
-from tumorscope.errors import RecipeError
+from tumorscope.data.training_images import TrainingImages
+from tumorscope.errors import ManifestError, RecipeError
+from tumorscope.labels import LABELS
 
 
 def test_every_training_image_comes_once_an_epoch_in_an_order_of_its_own(banded_cache):
-    loader = batches(banded_cache, "train", batch_size=16, seed=1)
+    loader = training_batches(TrainingImages(banded_cache), batch_size=16, seed=1)
     rows = []
     for epoch in (0, 1):
         loader.sampler.set_epoch(epoch)
@@ -33,29 +38,30 @@ def test_single_left_over_image_is_dropped_in_training_but_not_in_testing():
 
 
 def test_batches_carry_pixels_and_labels_of_their_split(banded_cache):
-    images, labels = next(iter(batches(banded_cache, "test", batch_size=64)))
+    images, labels, masks = next(iter(batches(banded_cache, "test", batch_size=64)))
     rows = banded_cache.rows("test")
     assert images.dtype == torch.uint8
     np.testing.assert_array_equal(images[:, 0].numpy(), banded_cache.grids[rows])
     np.testing.assert_array_equal(labels.numpy(), banded_cache.label_index[rows])
+    assert masks is None
 
 
 def test_flip_twice_is_the_identity():
     images = torch.rand(4, 1, 32, 32)
-    flip = augmenter(Augmentation(flip=1.0))
-    torch.testing.assert_close(flip(flip(images)), images)
-    torch.testing.assert_close(flip(images), images.flip(-1))
+    augment = Augmenter(Augmentation(flip=1.0))
+    torch.testing.assert_close(augment(augment(images)[0])[0], images)
+    torch.testing.assert_close(augment(images)[0], images.flip(-1))
 
 
 def test_augmentation_at_rest_changes_nothing():
     images = torch.rand(4, 1, 32, 32)
-    assert torch.equal(augmenter(Augmentation())(images), images)
+    assert torch.equal(Augmenter(Augmentation())(images)[0], images)
 
 
 def test_each_image_of_a_batch_is_augmented_by_its_own_draw():
     torch.manual_seed(0)
     images = torch.rand(1, 1, 48, 48).expand(6, 1, -1, -1).clone()
-    changed = augmenter(Augmentation(rotation_deg=20, zoom=(0.9, 1.1), shift=0.05, contrast=0.2, brightness=0.1))(images)
+    changed, _ = Augmenter(Augmentation(rotation_deg=20, zoom=(0.9, 1.1), shift=0.05, contrast=0.2, brightness=0.1))(images)
     assert changed.shape == images.shape
     assert changed.min() >= 0
     assert changed.max() <= 1
@@ -67,7 +73,7 @@ def test_rotation_stays_within_its_bound():
     torch.manual_seed(1)
     bar = torch.zeros(32, 1, 65, 65)
     bar[:, :, 30:35, 8:57] = 1
-    turned = augmenter(Augmentation(rotation_deg=20))(bar).numpy()[:, 0]
+    turned = Augmenter(Augmentation(rotation_deg=20))(bar)[0].numpy()[:, 0]
     rows, columns = np.mgrid[-32:33, -32:33]
     angles = []
     for image in turned:
@@ -94,3 +100,49 @@ def test_resize_keeps_the_mean_and_is_idle_at_the_same_size():
 def test_impossible_augmentation_is_refused(wrong):
     with pytest.raises(RecipeError, match=next(iter(wrong))):
         Augmentation(**wrong)
+
+
+def with_edits(cache, *, count=6):
+    """Return the images with random masks, and some of them once more as edited scans of another grey."""
+    masks = np.random.default_rng(0).random(cache.grids.shape) > 0.5
+    records = [replace(cache.manifest.records[k], path=f"edited-{k}.png", split="train") for k in range(count)]
+    edited = PixelCache(cache.manifest.with_records(records), 255 - cache.grids[:count], cache.preprocessing)
+    return TrainingImages(cache, masks, edited, ~masks[:count])
+
+
+def test_edited_scans_follow_the_images_with_their_own_labels_and_masks(banded_cache):
+    images = with_edits(banded_cache)
+    assert len(images) == 86
+    grids, labels, masks = images.at(np.array([81, 3, 80]))
+    own = banded_cache.grids
+    np.testing.assert_array_equal(grids, np.stack([255 - own[1], own[3], 255 - own[0]]))
+    assert labels.tolist() == [1, 3, 0]
+    np.testing.assert_array_equal(masks[0], images.edited_masks[1])
+    np.testing.assert_array_equal(masks[1], images.masks[3])
+
+
+def test_an_epoch_holds_the_share_of_edited_scans_that_was_asked_for(banded_cache):
+    loader = training_batches(with_edits(banded_cache), batch_size=16, seed=1, edited_share=0.25)
+    rows = [row for batch in loader.sampler for row in batch]
+    assert len(rows) == 64
+    edited = [row for row in rows if row >= 80]
+    assert len(edited) == 16
+    counts = np.bincount(edited)[80:]
+    assert counts.min() >= 2
+    assert counts.max() <= 3
+    assert sorted(row for row in rows if row < 80) == banded_cache.rows("train").tolist()
+
+
+def test_balanced_epochs_draw_every_class_as_often(banded_cache):
+    lone = banded_cache.manifest.where(lambda record: record.label != LABELS[2] or record.path in ("2.png", "14.png", "18.png"))
+    loader = training_batches(TrainingImages(banded_cache.with_manifest(lone)), batch_size=16, seed=1, balanced=True)
+    labels = []
+    for epoch in range(30):
+        loader.sampler.set_epoch(epoch)
+        labels += [label for batch in loader for label in batch.labels.tolist()]
+    assert np.bincount(labels) / len(labels) == pytest.approx([0.25] * 4, abs=0.04)
+
+
+def test_masks_of_another_size_are_refused(banded_cache):
+    with pytest.raises(ManifestError, match="one for each image"):
+        TrainingImages(banded_cache, np.zeros((80, 32, 32), dtype=bool))

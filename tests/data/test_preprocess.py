@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tumorscope.data.preprocess import Preprocessing
+from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.errors import RecipeError
 from tumorscope.scan import Scan
 
@@ -54,21 +54,24 @@ def test_to_scan_finds_a_marked_spot_of_a_scan_of_odd_size(fit, shape, row, colu
     weights = preprocessing.grid(scan_of(pixels)).astype(np.float64)
     rows, columns = np.indices(weights.shape)
     centre = np.average(rows, weights=weights), np.average(columns, weights=weights)
-    np.testing.assert_allclose(preprocessing.to_scan(*centre, shape), (row, column), atol=0.2 * max(1, max(shape) / 64))
+    np.testing.assert_allclose(
+        preprocessing.to_scan(*centre, Framing.whole(shape)), (row, column), atol=0.2 * max(1, max(shape) / 64)
+    )
 
 
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
 @pytest.mark.parametrize("shape", [(51, 37), (224, 224), (301, 513)])
 def test_to_grid_and_to_scan_undo_each_other(fit, shape):
     preprocessing = Preprocessing(fit=fit)
+    framing = Framing.whole(shape)
     rows, columns = np.random.default_rng(1).uniform(0, 224, (2, 20))
-    back = preprocessing.to_grid(*preprocessing.to_scan(rows, columns, shape), shape)
+    back = preprocessing.to_grid(*preprocessing.to_scan(rows, columns, framing), framing)
     np.testing.assert_allclose(back, (rows, columns), atol=1e-9)
 
 
 def test_the_outer_edges_of_the_scan_meet_those_of_its_part_of_the_grid():
     edges = np.array([15.5, 47.5]), np.array([-0.5, 63.5])
-    rows, columns = SMALL.to_scan(*edges, (30, 60))
+    rows, columns = SMALL.to_scan(*edges, Framing.whole((30, 60)))
     np.testing.assert_allclose(rows, [-0.5, 29.5])
     np.testing.assert_allclose(columns, [-0.5, 59.5])
 
@@ -78,12 +81,12 @@ def test_a_mask_is_carried_like_its_scan():
     mask[32:64, 16:48] = True
     expected = np.zeros((64, 64), dtype=bool)
     expected[16:32, 16 + 8 : 16 + 24] = True
-    np.testing.assert_array_equal(SMALL.grid_mask(mask), expected)
+    np.testing.assert_array_equal(SMALL.grid_mask(mask, Framing.whole(mask.shape)), expected)
 
 
 def test_a_mask_of_the_networks_size_is_taken_as_it_is():
     mask = np.random.default_rng(2).random((64, 64)) < 0.5
-    np.testing.assert_array_equal(SMALL.grid_mask(mask), mask)
+    np.testing.assert_array_equal(SMALL.grid_mask(mask, Framing.whole(mask.shape)), mask)
 
 
 def test_sixteen_bits_are_windowed_between_their_percentiles():
@@ -140,3 +143,67 @@ def test_settings_survive_json():
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(RecipeError, match=message):
         Preprocessing(**settings)
+
+
+def head_on_black(shape=(200, 260), *, top=40, left=70, rows=120, columns=90, level=140):
+    """A scan with an ellipse for a head, and the ellipse alone."""
+    row, column = np.indices(shape)
+    inside = ((row - top - rows / 2) / (rows / 2)) ** 2 + ((column - left - columns / 2) / (columns / 2)) ** 2 <= 1
+    noise = np.random.default_rng(0).integers(0, 12, shape)
+    return (inside * level + noise).astype(np.uint8), inside
+
+
+def test_a_head_frame_is_the_same_wherever_the_head_lies_and_however_wide_the_margin():
+    framed = Preprocessing(image_size=64, frame="head")
+    grids = []
+    for shape, top, left in (((200, 260), 40, 70), ((300, 300), 150, 20), ((190, 160), 30, 40)):
+        row, _ = np.indices(shape)
+        pixels, _ = head_on_black(shape, top=top, left=left)
+        pixels = np.where(row - top > 60, pixels // 2, pixels).astype(np.uint8)
+        grids.append(framed.grid(scan_of(pixels)).astype(float))
+    for grid in grids[1:]:
+        assert np.corrcoef(grids[0].ravel(), grid.ravel())[0, 1] > 0.97
+    whole = [Preprocessing(image_size=64).grid(scan_of(head_on_black((300, 300), top=t, left=20)[0])) for t in (20, 150)]
+    assert np.corrcoef(whole[0].ravel(), whole[1].ravel())[0, 1] < 0.5
+
+
+def test_what_is_cut_away_is_background_and_masks_follow():
+    framed = Preprocessing(image_size=64, frame="head")
+    pixels, inside = head_on_black()
+    scan = scan_of(pixels)
+    framing = framed.framing(scan)
+    outside = np.ones(pixels.shape, dtype=bool)
+    framing.cut(outside)[:] = False
+    assert outside.any()
+    assert not (inside & outside).any()
+    mask = framed.grid_mask(inside, framing)
+    assert (framed.grid(scan)[mask] > 60).mean() > 0.97
+    assert mask.sum() > 0.45 * 64 * 64 * 90 / 120
+
+
+def test_points_of_a_framed_head_go_to_the_scan_and_back():
+    framed = Preprocessing(image_size=64, frame="head")
+    pixels, _ = head_on_black()
+    pixels[95:100, 120:125] = 255
+    scan = scan_of(pixels)
+    framing = framed.framing(scan)
+    row, column = np.unravel_index(framed.grid(scan).argmax(), (64, 64))
+    assert np.hypot(*np.subtract(framed.to_scan(row, column, framing), (97, 122))) < 3
+    places = np.random.default_rng(1).uniform(0, 64, (2, 20))
+    np.testing.assert_allclose(framed.to_grid(*framed.to_scan(*places, framing), framing), places, atol=1e-9)
+
+
+def test_a_blank_scan_has_no_head_to_be_framed():
+    framed = Preprocessing(image_size=64, frame="head")
+    blank = scan_of(np.zeros((80, 50), dtype=np.uint8))
+    assert framed.framing(blank) == Framing.whole((80, 50))
+    assert not framed.grid(blank).any()
+
+
+def test_framing_is_stored_with_the_rest_and_old_bundles_know_none():
+    framed = Preprocessing(frame="head")
+    assert Preprocessing.from_json(json.loads(json.dumps(framed.to_json()))) == framed
+    old = {key: value for key, value in Preprocessing().to_json().items() if key != "frame"}
+    assert Preprocessing.from_json(old).frame == "whole"
+    with pytest.raises(RecipeError, match="frame 'face'"):
+        Preprocessing(frame="face")

@@ -152,11 +152,20 @@ def test_a_patient_with_two_labels_stays_together():
         assert found["glioma/0.png/0"] == found["notumor/3.png/1"]
 
 
+def assert_validation_is_a_run_of_every_class(manifest, *, share):
+    """Of every class, the images outside the test split in their order are train, then validation, then train."""
+    for label in LABELS:
+        sides = [record.split for record in manifest if record.label == label and record.split != "test"]
+        held = [row for row, side in enumerate(sides) if side == "validation"]
+        assert held == list(range(held[0], held[-1] + 1))
+        assert len(held) == max(1, round(share * len(sides)))
+
+
 def test_folds_without_groups_serve_as_the_only_known_grouping():
     records = [replace(record, fold=number % 5) for number, record in enumerate(plain(20))]
     split = split_manifest(manifest_of(*records))
-    expected = {0: "train", 1: "train", 2: "train", 3: "validation", 4: "test"}
-    assert all(record.split == expected[record.fold] for record in split)
+    assert all((record.split == "test") == (record.fold == 4) for record in split)
+    assert_validation_is_a_run_of_every_class(split, share=0.1)
     assert "fold 4 is the test split" in " ".join(split.notes)
 
 
@@ -273,13 +282,13 @@ def test_all_parts_agree_on_the_folds_and_on_the_data():
     assert [part.split_fingerprint for part in split_folds(manifest, folds=4, seed=3)] == [p.split_fingerprint for p in parts]
 
 
-def test_the_manifests_own_folds_decide_and_the_next_one_validates():
+def test_the_manifests_own_folds_decide_and_a_run_of_every_class_validates():
     records = [replace(record, fold=10 + number % 3) for number, record in enumerate(plain(12))]
     parts = split_folds(manifest_of(*records), folds=3)
     original = {record.path: record.fold - 10 for record in records}
     for number, part in enumerate(parts):
-        expected = {number: "test", (number + 1) % 3: "validation", (number + 2) % 3: "train"}
-        assert all(record.split == expected[original[record.path]] for record in part)
+        assert all((record.split == "test") == (original[record.path] == number) for record in part)
+        assert_validation_is_a_run_of_every_class(part, share=0.1)
 
 
 def test_own_folds_with_groups_cut_validation_by_group():
@@ -396,3 +405,26 @@ def test_the_published_split_of_nickparvar_is_kept_with_its_copies_counted():
     assert any("216 of 1311" in note for note in split.notes)
     known = {record.sha256 for record in split if record.split == "train"}
     assert not any(record.sha256 in known for record in split if record.split == "validation")
+
+
+def test_a_run_for_validation_takes_the_copies_of_its_images_along():
+    records = [replace(record, fold=number % 3) for number, record in enumerate(plain(24))]
+    for copy, of in ((8, 40), (12, 60)):  # the same class, far apart
+        records[copy] = replace(records[copy], sha256=records[of].sha256, group="slice-x")
+        records[of] = replace(records[of], group="slice-x")
+    for seed in range(12):
+        for part in split_folds(manifest_of(*records), folds=3, validation_share=0.3, seed=seed):
+            sides = {record.sha256: set() for record in part}
+            for record in part:
+                sides[record.sha256].add(record.split)
+            assert all(len(found) == 1 for found in sides.values())
+
+
+def test_runs_differ_by_seed_and_leave_every_class_in_training():
+    records = [replace(record, fold=number % 3) for number, record in enumerate(plain(12))]
+    splits = set()
+    for seed in range(6):
+        part = split_folds(manifest_of(*records), folds=3, seed=seed)[0]
+        assert min(part.counts("train").values()) > 0
+        splits.add(tuple(record.split for record in part))
+    assert len(splits) > 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tumorscope.data.preprocess import Preprocessing
+from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.explanation.looking import Looker
 from tumorscope.explanation.placement import place
 from tumorscope.models.network import NETWORKS, build
@@ -37,7 +37,7 @@ def test_marked_pixel_of_a_scan_of_odd_size_is_found_again():
         pixels = np.zeros(shape, dtype=np.uint8)
         pixels[max(0, marked[0] - 3) : marked[0] + 4, max(0, marked[1] - 3) : marked[1] + 4] = 255
         grid = preprocessing.grid(Scan(pixels=pixels, origin="test")).astype(np.float32)
-        back = place(grid, stride=1.0, start=0.0, preprocessing=preprocessing, shape=shape)
+        back = place(grid, stride=1.0, start=0.0, preprocessing=preprocessing, framing=Framing.whole(shape))
         assert np.abs(centre_of(back) - centre_of(pixels.astype(float))).max() < 1, shape
 
 

@@ -49,7 +49,7 @@ def test_layers_are_randomised_from_the_head_down_and_the_trained_network_is_lef
     torch.manual_seed(1)
     network = build(name)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    fresh = random_network(name, seed=4).state_dict()
+    fresh = random_network(network, seed=4).state_dict()
     seen, changed = [], []
     for layer, other in randomised_layers(network, seed=4):
         seen.append(layer)
@@ -64,10 +64,11 @@ def test_layers_are_randomised_from_the_head_down_and_the_trained_network_is_lef
 
 
 def test_random_weights_do_not_touch_the_global_generator():
+    network = build("cnn")
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    random_network("cnn", seed=3)
+    random_network(network, seed=3)
     assert torch.equal(torch.rand(1), expected)
 
 

@@ -94,3 +94,17 @@ def test_the_map_of_one_label_for_each_image_is_that_of_all_labels():
             chosen = torch.tensor([2, 0, 3])
             alone, together = grad_cam(feature_map, network.head, chosen), grad_cam(feature_map, network.head)
         torch.testing.assert_close(alone, together[torch.arange(3), chosen])
+
+
+@pytest.mark.parametrize(("name", "output_stride"), [("mobilenet_v2", 16), ("cnn", 16)])
+def test_evidence_averages_to_the_logits_and_rectifies_to_the_map(name, output_stride):
+    torch.manual_seed(3)
+    network = build(name, output_stride=output_stride).eval()
+    with torch.no_grad():
+        feature_map = network.features(torch.randn(2, 3, 96, 96))
+        shared = network.evidence(feature_map)
+        logits, jacobian = network.classify(feature_map), head_jacobian(network.head, feature_map.mean(dim=(2, 3)))
+        offset = logits - torch.einsum("blk,bk->bl", jacobian.expand(2, -1, -1), feature_map.mean(dim=(2, 3)))
+        rectified = (shared - offset[:, :, None, None]).relu() / shared[0, 0].numel()
+    torch.testing.assert_close(shared.mean(dim=(2, 3)), logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rectified, grad_cam(feature_map, network.head), rtol=1e-3, atol=1e-6)

@@ -162,3 +162,23 @@ def test_exported_network_carries_its_maps_for_any_number_of_images(name):
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     assert found[1].shape[:2] == (5, 4)
+
+
+def test_dilation_keeps_what_a_cell_computes_and_doubles_their_number():
+    """Every other cell of the finer map sees the same inputs with the same weights, away from the padding."""
+    torch.manual_seed(0)
+    coarse, fine = build("mobilenet_v2").eval(), build("mobilenet_v2", output_stride=16).eval()
+    fine.load_state_dict(coarse.state_dict())
+    with torch.no_grad():
+        images = torch.randn(1, 3, 224, 224)
+        wide, narrow = coarse.features(images), fine.features(images)
+    assert wide.shape[2:] == (7, 7)
+    assert narrow.shape[2:] == (14, 14)
+    torch.testing.assert_close(narrow[:, :, ::2, ::2], wide, rtol=1e-3, atol=1e-4)
+    assert (coarse.cell_grid().stride, fine.cell_grid().stride) == (32, 16)
+    assert coarse.cell_grid().start == fine.cell_grid().start == 0
+
+
+def test_an_output_stride_that_cannot_be_built_is_refused():
+    with pytest.raises(UsageError, match=r"cnn with an output stride of 32\. Allowed: 16"):
+        build("cnn", output_stride=32)

@@ -147,8 +147,8 @@ def _on_scans(found: Explanation, cache: PixelCache, preprocessing: Preprocessin
         if np.isnan(row):
             placed.append(None)
             continue
-        shape = decode_record(cache.manifest, records[image.path]).shape
-        rows, columns = preprocessing.to_scan(np.array(row), np.array(column), shape)
+        framing = preprocessing.framing(decode_record(cache.manifest, records[image.path]))
+        rows, columns = preprocessing.to_scan(np.array(row), np.array(column), framing)
         placed.append((float(rows), float(columns)))
     return placed
 

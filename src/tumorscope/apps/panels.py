@@ -9,7 +9,7 @@ import numpy as np
 from tumorscope.apps.explaining import EXPLANATION_FILE, IMAGES_FILE, MAPS_FILE, read_maps
 from tumorscope.apps.run_folder import RunFolder, read_json
 from tumorscope.data.decode import decode_record, read_mask
-from tumorscope.data.preprocess import Preprocessing
+from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.errors import DecodeError
 from tumorscope.explanation.content import read_images
 from tumorscope.explanation.placement import place
@@ -17,6 +17,7 @@ from tumorscope.explanation.summary import MeasuredImage
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, Record
 from tumorscope.reporting.study import ExplainedScan, FourMaps
+from tumorscope.scan import Scan
 
 
 class Panels:
@@ -58,13 +59,13 @@ class Panels:
 
     def scan(self, path: str, *, index: int) -> ExplainedScan:
         """Return an image with the map of its answer; `index` is its row in the model's predictions."""
-        record, pixels, mask = self._drawn(path)
+        record, scan, mask = self._drawn(path)
         probabilities = self._probabilities[absolute_path(self._root, path)]
         predicted = int(probabilities.argmax())
         return ExplainedScan(
             path=record.path,
-            pixels=pixels,
-            heatmap=self._placed(path, predicted, pixels.shape),
+            pixels=self._preprocessing.eight_bit(scan.pixels),
+            heatmap=self._placed(path, predicted, self._preprocessing.framing(scan)),
             mask=mask,
             label=record.label,
             predicted=LABELS[predicted],
@@ -74,32 +75,33 @@ class Panels:
 
     def four_maps(self, path: str) -> FourMaps:
         """Return an image with the maps of all labels."""
-        record, pixels, mask = self._drawn(path)
+        record, scan, mask = self._drawn(path)
+        framing = self._preprocessing.framing(scan)
         return FourMaps(
             path=record.path,
-            pixels=pixels,
-            heatmaps=np.stack([self._placed(path, label, pixels.shape) for label in range(len(LABELS))]),
+            pixels=self._preprocessing.eight_bit(scan.pixels),
+            heatmaps=np.stack([self._placed(path, label, framing) for label in range(len(LABELS))]),
             mask=mask,
             label=record.label,
             probabilities=self._probabilities[absolute_path(self._root, path)].clip(0, 1),
         )
 
-    def _drawn(self, path: str) -> tuple[Record, np.ndarray, np.ndarray | None]:
+    def _drawn(self, path: str) -> tuple[Record, Scan, np.ndarray | None]:
         record = self._records[absolute_path(self._root, path)]
         decoded = decode_record(self._manifest, record)
         try:
             mask = read_mask(self._manifest, record, decoded.shape)
         except DecodeError:
             mask = None  # the explanation's notes name it
-        return record, self._preprocessing.eight_bit(decoded.pixels), mask
+        return record, decoded, mask
 
-    def _placed(self, path: str, label: int, shape: tuple[int, ...]) -> np.ndarray:
+    def _placed(self, path: str, label: int, framing: Framing) -> np.ndarray:
         return place(
             self._maps[absolute_path(self._root, path)][label],
             stride=self._cells["stride"],
             start=self._cells["start"],
             preprocessing=self._preprocessing,
-            shape=(shape[0], shape[1]),
+            framing=framing,
         )
 
 

@@ -13,6 +13,7 @@ from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.explaining import RUN_SAMPLE, ExplainOrder, explain_into
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content
+from tumorscope.apps.training_data import training_images
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.errors import OutputError
 from tumorscope.evaluation.evaluate import count_copies, evaluate
@@ -28,7 +29,8 @@ from tumorscope.models.network import started_from
 from tumorscope.predictions import Predictions, read_predictions, write_predictions
 from tumorscope.storage import write_atomically
 from tumorscope.training.allocator import keep_freed_memory
-from tumorscope.training.train import BEST_FILE, CHECKPOINT_FILE, train
+from tumorscope.training.recorder import BEST_FILE, CHECKPOINT_FILE
+from tumorscope.training.train import train
 
 PREDICTIONS_FILE = "predictions.csv"
 METRICS_FILE = "metrics.json"
@@ -72,11 +74,10 @@ class Stages:
             self._refuse_other_model(model, started_from(name, init))
             self.reporter.say(f"{name}: already trained")
             return load_bundle(model)
+        images = training_images(self.cache(), self.folder.recipe(), self.folder.cache_path, self.reporter)
         keep_freed_memory()
         with self.reporter.training(f"train {name}") as progress:
-            bundle = train(
-                self.cache(), self.folder.recipe(), name=name, init=init, folder=model, device=self.device, progress=progress
-            )
+            bundle = train(images, self.folder.recipe(), name=name, init=init, folder=model, device=self.device, progress=progress)
         save_bundle(bundle, model)
         for leftover in (CHECKPOINT_FILE, BEST_FILE):
             (model / "training" / leftover).unlink(missing_ok=True)

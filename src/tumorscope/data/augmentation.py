@@ -1,4 +1,4 @@
-"""What may be changed at random in training images; the changing itself is in `dataset`."""
+"""What may be changed at random in training images; the changing itself is in `dataset` and `intensity`."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,12 @@ class Augmentation:
         shift: Largest shift along each axis as a share of the image size.
         brightness: Largest change added to intensities of the range 0 to 1.
         contrast: Largest relative change of intensities.
+        gamma: Largest exponent of intensities, 1 or more; as often its inverse.
+        curve: Probability that intensities go through a random curve that need not be monotone, instead of the exponent: what is
+            bright in one sequence is dark in another.
+        bias_field: Strength of a slow change of brightness over the image, as a standard deviation of its logarithm.
+        coarse: Probability of a lower resolution, brought back to the image's size.
+        noise: Largest standard deviation of noise added to intensities of the range 0 to 1; a third of the images get some.
     """
 
     flip: float = 0.0
@@ -24,13 +30,20 @@ class Augmentation:
     shift: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
+    gamma: float = 1.0
+    curve: float = 0.0
+    bias_field: float = 0.0
+    coarse: float = 0.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
-        shares = {"flip": self.flip, "shift": self.shift, "brightness": self.brightness, "contrast": self.contrast}
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise RecipeError(f"augmentation.{name} = {value}: allowed are 0 to 1.")
+        shares = ("flip", "shift", "brightness", "contrast", "curve", "bias_field", "coarse", "noise")
+        for name in shares:
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(f"augmentation.{name} = {getattr(self, name)}: allowed are 0 to 1.")
         if not 0 <= self.rotation_deg <= 180:
             raise RecipeError(f"augmentation.rotation_deg = {self.rotation_deg}: allowed are 0 to 180 degrees.")
         if not 0.1 <= self.zoom[0] <= self.zoom[1] <= 10:
             raise RecipeError(f"augmentation.zoom = {list(self.zoom)}: give [smallest, largest] between 0.1 and 10.")
+        if not 1 <= self.gamma <= 5:
+            raise RecipeError(f"augmentation.gamma = {self.gamma}: allowed are 1 to 5.")

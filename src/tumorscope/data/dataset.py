@@ -1,7 +1,7 @@
 """The torch side of a PixelCache: whole batches, and the only place with augmentation."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import kornia.augmentation as K  # noqa: N812 - the library's own short name
 import numpy as np
@@ -11,40 +11,71 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tumorscope.data.augmentation import Augmentation
+from tumorscope.data.intensity import random_bias_field, random_coarse, random_curve, random_gamma, random_noise
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
+from tumorscope.data.training_images import TrainingImages
 
-Batch = tuple[Tensor, Tensor]
+
+class Batch(NamedTuple):
+    """Some images of one split.
+
+    Attributes:
+        images: uint8, shape (batch, 1, size, size).
+        labels: Positions in `LABELS`, int64, shape (batch,).
+        masks: Where the tumour is, bool, shape of `images`, all false without an outline; None where no masks are needed.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
 
 
 class BatchedRows(Dataset[Batch]):
-    """Images of a pixel cache by whole batches: an item is a batch, its key a list of rows."""
+    """Images by whole batches: an item is a batch, its key a list of rows."""
 
-    def __init__(self, cache: PixelCache) -> None:
-        self._grids = cache.grids
-        self._labels = cache.label_index
+    def __init__(self, images: TrainingImages) -> None:
+        self._images = images
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._images)
 
     def __getitem__(self, rows: list[int]) -> Batch:
-        """Return uint8 images of shape (batch, 1, size, size) and int64 label indices of shape (batch,)."""
-        return torch.from_numpy(self._grids[rows][:, None]), torch.from_numpy(self._labels[rows])
+        """Return the images at some rows."""
+        grids, labels, masks = self._images.at(np.array(rows, dtype=np.int64))
+        return Batch(
+            torch.from_numpy(grids[:, None]), torch.from_numpy(labels), None if masks is None else torch.from_numpy(masks[:, None])
+        )
 
 
 class EpochOrder(Sampler[list[int]]):
     """Batches of rows, shuffled by seed and epoch alone, so that a resumed training sees what an unbroken one saw.
 
     Args:
-        rows: Positions in a pixel cache, int64.
+        rows: Positions of images, int64.
         batch_size: Rows per batch.
         seed: Of the shuffling; None keeps the order and every row.
+        weights: How often each of `rows` is drawn in an epoch of as many draws; None takes each once.
+        edited: Positions of counterfactual scans, int64.
+        edited_share: Share of an epoch that is drawn from `edited`, added to as many draws from `rows` as there are.
     """
 
-    def __init__(self, rows: np.ndarray, *, batch_size: int, seed: int | None) -> None:
+    def __init__(
+        self,
+        rows: np.ndarray,
+        *,
+        batch_size: int,
+        seed: int | None,
+        weights: np.ndarray | None = None,
+        edited: np.ndarray | None = None,
+        edited_share: float = 0.0,
+    ) -> None:
         self._rows = rows
         self._batch_size = batch_size
         self._seed = seed
+        self._weights = weights
+        self._edited = np.empty(0, dtype=np.int64) if edited is None else edited
+        self._more = round(len(rows) * edited_share / (1 - edited_share)) if len(self._edited) else 0
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -52,51 +83,122 @@ class EpochOrder(Sampler[list[int]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self._rows), self._batch_size)
+        full, rest = divmod(len(self._rows) + self._more, self._batch_size)
         # One image alone cannot be batch-normalised, so in training it waits for an epoch that draws it earlier.
         return full + (rest > (0 if self._seed is None else 1))
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows = self._rows
-        if self._seed is not None:
-            rows = np.random.default_rng((self._seed, self._epoch)).permutation(rows)
+        rows = self._rows if self._seed is None else self._drawn(np.random.default_rng((self._seed, self._epoch)))
         for batch in range(len(self)):
             yield rows[batch * self._batch_size : (batch + 1) * self._batch_size].tolist()
 
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
+        rows = self._rows
+        if self._weights is not None:
+            rows = rng.choice(rows, size=len(rows), p=self._weights / self._weights.sum())
+        if self._more:
+            # Whole passes over the edited scans, and a part of them.
+            passes = [rng.permutation(self._edited) for _ in range(-(-self._more // len(self._edited)))]
+            rows = np.concatenate([rows, np.concatenate(passes)[: self._more]])
+        return rng.permutation(rows)
 
-def batches(cache: PixelCache, split: str, *, batch_size: int, seed: int | None = None) -> DataLoader[Batch]:
-    """Return a loader of whole batches of one split.
+
+def batches(cache: PixelCache, split: str, *, batch_size: int) -> DataLoader[Batch]:
+    """Return a loader of whole batches of one split in the manifest's order, without masks; the last batch may be smaller.
 
     Args:
         cache: Decoded images.
         split: `train`, `validation` or `test`.
-        batch_size: Images per batch; the last batch may be smaller.
-        seed: Shuffles by this and the sampler's epoch; None keeps the manifest's order.
-
-    Returns:
-        A loader of (images uint8 (batch, 1, size, size), label indices int64 (batch,)).
+        batch_size: Images per batch.
     """
-    order = EpochOrder(cache.rows(split), batch_size=batch_size, seed=seed)
+    return _loader(TrainingImages(cache), EpochOrder(cache.rows(split), batch_size=batch_size, seed=None))
+
+
+def training_batches(
+    images: TrainingImages, *, batch_size: int, seed: int, balanced: bool = False, edited_share: float = 0.0
+) -> DataLoader[Batch]:
+    """Return a loader of shuffled batches of the training images.
+
+    Args:
+        images: Decoded images.
+        batch_size: Images per batch.
+        seed: Shuffles, together with the sampler's epoch.
+        balanced: Whether every label is drawn as often as every other, some images then more than once an epoch.
+        edited_share: Share of counterfactual scans in an epoch, 0 to below 1; without any such scans there are none.
+    """
+    rows = images.cache.rows("train")
+    labels = images.cache.label_index[rows]
+    order = EpochOrder(
+        rows,
+        batch_size=batch_size,
+        seed=seed,
+        weights=(1 / np.bincount(labels))[labels] if balanced else None,
+        edited=images.edited_rows,
+        edited_share=edited_share,
+    )
+    return _loader(images, order)
+
+
+def _loader(images: TrainingImages, order: EpochOrder) -> DataLoader[Batch]:
     # A generator of its own, or making an iterator would draw from the global one and shift every later draw.
-    return DataLoader(BatchedRows(cache), sampler=order, batch_size=None, generator=torch.Generator())
+    return DataLoader(BatchedRows(images), sampler=order, batch_size=None, generator=torch.Generator())
 
 
-def augmenter(augmentation: Augmentation) -> torch.nn.Module:
-    """Return a module that augments float images of shape (batch, 1, h, w) and range 0 to 1, each by its own draw.
+class Augmenter(torch.nn.Module):
+    """Changes images at random, and moves their masks with them.
 
     It draws from torch's global generator, which the training loop seeds at every epoch.
     """
-    steps: list[Any] = []
-    if augmentation.flip:
-        steps.append(K.RandomHorizontalFlip(p=augmentation.flip))
-    if augmentation.rotation_deg or augmentation.shift or augmentation.zoom != (1.0, 1.0):
-        shift = (augmentation.shift, augmentation.shift) if augmentation.shift else None
-        steps.append(K.RandomAffine(degrees=augmentation.rotation_deg, translate=shift, scale=augmentation.zoom, p=1.0))
-    if augmentation.contrast:
-        steps.append(K.RandomContrast((1 - augmentation.contrast, 1 + augmentation.contrast), p=1.0))
-    if augmentation.brightness:
-        steps.append(K.RandomBrightness((1 - augmentation.brightness, 1 + augmentation.brightness), p=1.0))
-    return K.AugmentationSequential(*steps, data_keys=["input"]) if steps else torch.nn.Identity()
+
+    def __init__(self, augmentation: Augmentation) -> None:
+        super().__init__()
+        self._choice = augmentation
+        steps: list[Any] = []
+        if augmentation.flip:
+            steps.append(K.RandomHorizontalFlip(p=augmentation.flip))
+        if augmentation.rotation_deg or augmentation.shift or augmentation.zoom != (1.0, 1.0):
+            shift = (augmentation.shift, augmentation.shift) if augmentation.shift else None
+            steps.append(K.RandomAffine(degrees=augmentation.rotation_deg, translate=shift, scale=augmentation.zoom, p=1.0))
+        self._geometry = K.AugmentationSequential(*steps, data_keys=["input"]) if steps else None
+        self._with_masks = K.AugmentationSequential(*steps, data_keys=["input", "mask"]) if steps else None
+        levels: list[Any] = []
+        if augmentation.contrast:
+            levels.append(K.RandomContrast((1 - augmentation.contrast, 1 + augmentation.contrast), p=1.0))
+        if augmentation.brightness:
+            levels.append(K.RandomBrightness((1 - augmentation.brightness, 1 + augmentation.brightness), p=1.0))
+        self._levels = K.AugmentationSequential(*levels, data_keys=["input"]) if levels else None
+
+    def forward(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return changed images and masks.
+
+        Args:
+            images: float, shape (batch, 1, h, w), range 0 to 1.
+            masks: float, same shape, 1 where the tumour is; None where none are needed.
+        """
+        if masks is not None and self._with_masks is not None:
+            images, masks = self._with_masks(images, masks)
+        elif self._geometry is not None:
+            images = self._geometry(images)
+        return self._changed_levels(images), masks
+
+    def _changed_levels(self, images: Tensor) -> Tensor:
+        choice = self._choice
+        if choice.gamma > 1 or choice.curve:
+            images = self._curved(images)
+        if choice.bias_field:
+            images = random_bias_field(images, choice.bias_field)
+        if self._levels is not None:
+            images = self._levels(images)
+        if choice.coarse:
+            images = random_coarse(images, choice.coarse)
+        return random_noise(images, choice.noise) if choice.noise else images
+
+    def _curved(self, images: Tensor) -> Tensor:
+        smooth = random_gamma(images, self._choice.gamma)
+        if not self._choice.curve:
+            return smooth
+        chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < self._choice.curve
+        return torch.where(chosen, random_curve(images), smooth)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

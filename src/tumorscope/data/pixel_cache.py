@@ -1,4 +1,4 @@
-"""PixelCache: every image of a manifest on the network's grid, decoded once, memory-mapped."""
+"""PixelCache: every image of a manifest, and where wanted its outline, on the network's grid; decoded once, memory-mapped."""
 
 import hashlib
 import json
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tumorscope.data.decode import decode_record
+from tumorscope.data.decode import decode_record, read_mask
 from tumorscope.data.preprocess import Preprocessing
-from tumorscope.errors import ManifestError
+from tumorscope.errors import DecodeError, ManifestError
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, Record
 from tumorscope.scan import Scan
@@ -83,41 +83,92 @@ def build_pixel_cache(
         OutputError: The file cannot be written, or the disk is full.
     """
     path = folder / f"pixels-{_key(manifest, preprocessing)}.npy"
-    if not path.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(manifest, preprocessing, path, progress)
-        except OSError as error:
-            raise output_error(path, error) from error
-    return PixelCache(manifest, np.load(path, mmap_mode="r"), preprocessing)
-
-
-def _key(manifest: Manifest, preprocessing: Preprocessing) -> str:
-    geometry = {key: value for key, value in preprocessing.to_json().items() if key not in ("mean", "std")}
-    digest = hashlib.sha256(json.dumps(geometry, sort_keys=True).encode())
-    for record in manifest:
-        digest.update(record.sha256.encode())
-    return digest.hexdigest()[:16]
-
-
-def _write(manifest: Manifest, preprocessing: Preprocessing, path: Path, progress: Callable[[int, int], None] | None) -> None:
-    """Write grid after grid; not through a memory map, where a full disk would end the process without a word."""
-    size = preprocessing.image_size
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size)}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
 
     def grid(record: Record) -> bytes:
         return preprocessing.grid(_decode_unchanged(manifest, record)).tobytes()
 
+    if not path.is_file():
+        _write(path, "|u1", grid, manifest=manifest, size=preprocessing.image_size, progress=progress)
+    return PixelCache(manifest, np.load(path, mmap_mode="r"), preprocessing)
+
+
+def build_mask_cache(
+    manifest: Manifest, preprocessing: Preprocessing, folder: Path, *, progress: Callable[[int, int], None] | None = None
+) -> np.ndarray:
+    """Return the tumour outlines of a manifest on the network's grid, drawn once into a memory-mapped file as the pixels are.
+
+    An outline that cannot be read, or that is drawn for another size than its image's, is one that is not there:
+    `explanation.outlines` names such.
+
+    Args:
+        manifest: Images with their `sha256`.
+        preprocessing: How they are brought onto the network's grid.
+        folder: Where the file lies; made when missing.
+        progress: Called with (done, all) now and then.
+
+    Returns:
+        bool, shape (n, image_size, image_size), all false for an image without an outline; a read-only memory map.
+
+    Raises:
+        OutputError: The file cannot be written, or the disk is full.
+    """
+    path = folder / f"masks-{_key(manifest, preprocessing, masks=True)}.npy"
+
+    def mask(record: Record) -> bytes:
+        drawn = _drawn(manifest, record, preprocessing)
+        return bytes(preprocessing.image_size**2) if drawn is None else drawn.tobytes()
+
+    if not path.is_file():
+        _write(path, "|b1", mask, manifest=manifest, size=preprocessing.image_size, progress=progress)
+    masks: np.ndarray = np.load(path, mmap_mode="r")
+    return masks
+
+
+def _drawn(manifest: Manifest, record: Record, preprocessing: Preprocessing) -> np.ndarray | None:
+    if not record.mask:
+        return None
     try:
+        scan = decode_record(manifest, record)
+        mask = read_mask(manifest, record, scan.shape)
+    except DecodeError:
+        return None
+    return None if mask is None else preprocessing.grid_mask(mask, preprocessing.framing(scan))
+
+
+def _key(manifest: Manifest, preprocessing: Preprocessing, *, masks: bool = False) -> str:
+    geometry = {key: value for key, value in preprocessing.to_json().items() if key not in ("mean", "std")}
+    digest = hashlib.sha256(json.dumps(geometry, sort_keys=True).encode())
+    for record in manifest:
+        digest.update(record.sha256.encode())
+        if masks:
+            digest.update(f"\t{record.mask}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _write(
+    path: Path,
+    descr: str,
+    content_of: Callable[[Record], bytes],
+    *,
+    manifest: Manifest,
+    size: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write array after array; not through a memory map, where a full disk would end the process without a word."""
+    header = {"descr": descr, "fortran_order": False, "shape": (len(manifest), size, size)}
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
             np.lib.format.write_array_header_1_0(file, header)
             for first in range(0, len(manifest), AT_ONCE):
-                for row, content in enumerate(pool.map(grid, manifest.records[first : first + AT_ONCE]), start=first + 1):
+                for row, content in enumerate(pool.map(content_of, manifest.records[first : first + AT_ONCE]), start=first + 1):
                     file.write(content)
                     if progress is not None:
                         progress(row, len(manifest))
         temporary.replace(path)
+    except OSError as error:
+        raise output_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Scan to the array a network takes, and a map back onto the scan's grid. Numpy only, stored with the weights."""
+"""Scan to the array a network takes, and a map back onto the scan's grid. No torch; stored with the weights."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,8 +7,39 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tumorscope.data.head import head_mask
 from tumorscope.errors import RecipeError
 from tumorscope.scan import Scan
+
+_HEAD_MARGIN = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """The part of a scan that a network gets to see.
+
+    Attributes:
+        shape: Rows and columns of the whole scan.
+        top: First row of the part.
+        left: First column.
+        rows: Number of its rows.
+        columns: Number of its columns.
+    """
+
+    shape: tuple[int, int]
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def whole(cls, shape: tuple[int, int]) -> "Framing":
+        """Return the framing that leaves nothing out."""
+        return cls(shape, 0, 0, *shape)
+
+    def cut(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the part of an array of the scan's shape."""
+        return pixels[self.top : self.top + self.rows, self.left : self.left + self.columns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +48,8 @@ class Preprocessing:
 
     Attributes:
         image_size: Rows and columns of the square that the network sees, in pixels.
-        fit: `pad` keeps the scan's proportions and centres it on black; `stretch` ignores them.
+        frame: `head` cuts a scan to the head and a margin, so that the framing of its source is gone; `whole` takes all of it.
+        fit: `pad` keeps the proportions of that and centres it on black; `stretch` ignores them.
         low_percentile: Intensity of other than 8-bit scans that becomes 0, in percent; 8-bit scans are taken as they are.
         high_percentile: Likewise for 255.
         mean: Subtracted from each of the three channels after division by 255.
@@ -25,6 +57,7 @@ class Preprocessing:
     """
 
     image_size: int = 224
+    frame: Literal["whole", "head"] = "whole"
     fit: Literal["pad", "stretch"] = "pad"
     low_percentile: float = 0.5
     high_percentile: float = 99.5
@@ -34,6 +67,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if not 32 <= self.image_size <= 1024:
             raise RecipeError(f"image_size {self.image_size}: allowed are 32 to 1024 pixels.")
+        if self.frame not in ("whole", "head"):
+            raise RecipeError(f"frame {self.frame!r}: allowed are whole and head.")
         if self.fit not in ("pad", "stretch"):
             raise RecipeError(f"fit {self.fit!r}: allowed are pad and stretch.")
         if not 0 <= self.low_percentile < self.high_percentile <= 100:
@@ -61,14 +96,31 @@ class Preprocessing:
             one give the same probabilities.
         """
         eight_bit = self.eight_bit(scan.pixels)
-        rows, columns = self._fitted(scan.shape)
-        if (rows, columns) == scan.shape:
-            inner = eight_bit
+        part = self._framed_of(eight_bit).cut(eight_bit)
+        rows, columns = self._fitted(part.shape)
+        if (rows, columns) == part.shape:
+            inner = part
         else:
             inner = np.rint(
-                _resize_matrix(scan.shape[0], rows) @ eight_bit.astype(np.float32) @ _resize_matrix(scan.shape[1], columns).T
+                _resize_matrix(part.shape[0], rows) @ part.astype(np.float32) @ _resize_matrix(part.shape[1], columns).T
             )
         return self._framed(inner.astype(np.uint8))
+
+    def framing(self, scan: Scan) -> Framing:
+        """Return the part of a scan that goes onto the grid; the whole of it where no head can be made out."""
+        return self._framed_of(self.eight_bit(scan.pixels))
+
+    def _framed_of(self, eight_bit: np.ndarray) -> Framing:
+        whole = Framing.whole((eight_bit.shape[0], eight_bit.shape[1]))
+        if self.frame == "whole":
+            return whole
+        head = head_mask(eight_bit)
+        if not head.any():
+            return whole
+        around = round(_HEAD_MARGIN * max(eight_bit.shape))
+        spans = [_span(places, length, around) for places, length in zip(np.nonzero(head), head.shape, strict=True)]
+        (top, rows), (left, columns) = spans
+        return Framing(whole.shape, top, left, rows, columns)
 
     def eight_bit(self, pixels: np.ndarray) -> np.ndarray:
         """Return a scan's intensities as they are shown and trained on: uint8, same shape, 8-bit scans as they are."""
@@ -81,37 +133,47 @@ class Preprocessing:
         eight_bit: np.ndarray = np.rint(scaled.clip(0, 255)).astype(np.uint8)
         return eight_bit
 
-    def grid_mask(self, mask: np.ndarray) -> np.ndarray:
+    def grid_mask(self, mask: np.ndarray, framing: Framing) -> np.ndarray:
         """Return a mask of the scan on the network's grid: true where at least half of a cell is covered.
 
         Args:
             mask: bool, shape of the scan.
+            framing: Of the scan.
 
         Returns:
             bool, shape (image_size, image_size).
         """
-        rows, columns = self._fitted(mask.shape)
-        inner = _resize_matrix(mask.shape[0], rows) @ mask.astype(np.float32) @ _resize_matrix(mask.shape[1], columns).T
+        part = framing.cut(mask)
+        rows, columns = self._fitted(part.shape)
+        inner = _resize_matrix(part.shape[0], rows) @ part.astype(np.float32) @ _resize_matrix(part.shape[1], columns).T
         return self._framed(inner >= 0.5)
 
-    def to_scan(self, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def to_scan(self, rows: np.ndarray, columns: np.ndarray, framing: Framing) -> tuple[np.ndarray, np.ndarray]:
         """Map points from the network's grid onto the scan's own grid.
 
         Args:
             rows: Positions in pixels of the network's grid, pixel centres at whole numbers, float.
             columns: Likewise.
-            shape: Rows and columns of the scan.
+            framing: Of the scan.
 
         Returns:
-            The positions in pixels of the scan, outside of it where the point lay in the padding.
+            The positions in pixels of the scan, outside of its part where the point lay in the padding.
         """
-        fitted, (top, left) = self._fitted(shape), self._corner(shape)
-        return (rows - top + 0.5) * (shape[0] / fitted[0]) - 0.5, (columns - left + 0.5) * (shape[1] / fitted[1]) - 0.5
+        part = framing.rows, framing.columns
+        fitted, (top, left) = self._fitted(part), self._corner(part)
+        return (
+            (rows - top + 0.5) * (part[0] / fitted[0]) - 0.5 + framing.top,
+            (columns - left + 0.5) * (part[1] / fitted[1]) - 0.5 + framing.left,
+        )
 
-    def to_grid(self, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def to_grid(self, rows: np.ndarray, columns: np.ndarray, framing: Framing) -> tuple[np.ndarray, np.ndarray]:
         """Map points from the scan's own grid onto the network's: the inverse of `to_scan`."""
-        fitted, (top, left) = self._fitted(shape), self._corner(shape)
-        return (rows + 0.5) * (fitted[0] / shape[0]) - 0.5 + top, (columns + 0.5) * (fitted[1] / shape[1]) - 0.5 + left
+        part = framing.rows, framing.columns
+        fitted, (top, left) = self._fitted(part), self._corner(part)
+        return (
+            (rows - framing.top + 0.5) * (fitted[0] / part[0]) - 0.5 + top,
+            (columns - framing.left + 0.5) * (fitted[1] / part[1]) - 0.5 + left,
+        )
 
     def normalise(self, grids: np.ndarray) -> np.ndarray:
         """Return the network's input for a batch of grids.
@@ -145,7 +207,13 @@ class Preprocessing:
         return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
-@lru_cache(maxsize=64)
+def _span(places: np.ndarray, length: int, around: int) -> tuple[int, int]:
+    """Return where places along an axis begin, with a margin as far as there is room, and how long they reach."""
+    first, after = max(0, int(places.min()) - around), min(length, int(places.max()) + 1 + around)
+    return first, after - first
+
+
+@lru_cache(maxsize=512)
 def _resize_matrix(size_in: int, size_out: int) -> np.ndarray:
     """Weights (size_out, size_in) of linear interpolation, widened when shrinking so that no pixel is skipped."""
     scale = size_in / size_out

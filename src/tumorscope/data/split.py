@@ -62,7 +62,8 @@ def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1
     """Return one split manifest per fold of a cross-validation: each image is a test image exactly once.
 
     The manifest's own `fold` column decides where there is one; otherwise folds are cut, stratified by label, whole groups at a
-    time. Validation is cut from the rest by group; where the folds are the only grouping known, it is the next fold.
+    time. Validation is cut from the rest by group; where the folds are the only grouping known, it is a run of images that follow
+    one another, of every class, since the slices of a patient do.
 
     Args:
         manifest: Indexed images; a given split is ignored.
@@ -83,11 +84,7 @@ def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1
         if own
         else _cut(plain, range(len(plain)), [1 / folds] * folds, seed=seed, what=f"{folds} folds")
     )
-    next_is_validation = len(own) > 2 and not plain.knows_patients
-    return tuple(
-        _one_fold(plain, numbers, fold, folds, validation_share=None if next_is_validation else validation_share, seed=seed)
-        for fold in range(folds)
-    )
+    return tuple(_one_fold(plain, numbers, fold, validation_share=validation_share, seed=seed) for fold in range(folds))
 
 
 def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> None:
@@ -156,7 +153,8 @@ def _marked(manifest: Manifest, splits: Mapping[int, str], *, note: str | None =
 def _cut_test(manifest: Manifest, share: float, *, seed: int) -> Manifest:
     folds = sorted({record.fold for record in manifest if record.fold is not None})
     if len(folds) > 1 and not manifest.knows_patients and not any(record.split for record in manifest):
-        return _test_by_folds(manifest, folds)
+        test = {row: "test" for row, record in enumerate(manifest) if record.fold == folds[-1]}
+        return _marked(manifest, test, note=f"No test split is given: fold {folds[-1]} is the test split.")
     units = _units(manifest.records)
     kept = {unit for unit, record in zip(units, manifest, strict=True) if record.split == "validation"}
     rows = [row for row, unit in enumerate(units) if unit not in kept]
@@ -166,19 +164,45 @@ def _cut_test(manifest: Manifest, share: float, *, seed: int) -> Manifest:
     return _marked(manifest, test, note=note)
 
 
-def _test_by_folds(manifest: Manifest, folds: Sequence[int]) -> Manifest:
-    sides = {folds[-1]: "test"} | ({folds[-2]: "validation"} if len(folds) > 2 else {})
-    named = " and ".join(f"fold {fold} is the {side} split" for fold, side in sides.items())
-    splits = {row: sides.get(-1 if record.fold is None else record.fold, "train") for row, record in enumerate(manifest)}
-    return _marked(manifest, splits, note=f"No test split is given: {named}.")
-
-
 def _cut_validation(manifest: Manifest, share: float, *, seed: int) -> Manifest:
     rows = [row for row, record in enumerate(manifest) if record.split in ("", "train")]
+    if any(manifest.records[row].fold is not None for row in rows) and not manifest.knows_patients:
+        return _cut_run(manifest, rows, share, seed=seed + 1)
     parts = _cut(manifest, rows, (share, 1 - share), seed=seed + 1, what="a validation split")
     splits = {row: "validation" if part == 0 else "train" for row, part in parts.items()}
     held = sum(part == 0 for part in parts.values())
     note = f"Validation: {held} of {len(rows)} training images, stratified by class{_by_group(manifest)}."
+    return _marked(manifest, splits, note=note)
+
+
+def _cut_run(manifest: Manifest, rows: Sequence[int], share: float, *, seed: int) -> Manifest:
+    """Take for validation a run of every class's images in the manifest's order, and what shares a group or pixels with them.
+
+    Folds tell that patients were kept apart, but not which image is whose. The slices of a patient follow one another, so a run
+    has two ends at most that cut through a patient; no test image is touched.
+    """
+    rng = np.random.default_rng(seed)
+    units = _units(manifest.records)
+    held: set[int] = set()
+    for label in LABELS:
+        of_label = [row for row in rows if manifest.records[row].label == label]
+        if len({units[row] for row in of_label}) == 1:
+            raise SplitError(
+                f"{manifest.root}: class {label} has one image or group outside the test split, too few to cut a validation split."
+            )
+        count = min(max(1, round(share * len(of_label))), len(of_label) - 1)
+        start = int(rng.integers(len(of_label) - count + 1)) if of_label else 0
+        held |= {units[row] for row in of_label[start : start + count]}
+    splits = {row: "validation" if units[row] in held else "train" for row in rows}
+    for label in LABELS:
+        of_label = [row for row in rows if manifest.records[row].label == label]
+        if of_label and all(splits[row] == "validation" for row in of_label):
+            splits |= {row: "train" for row in of_label if units[row] == units[of_label[0]]}
+    count = sum(side == "validation" for side in splits.values())
+    note = (
+        f"Validation: {count} of {len(rows)} training images, of every class a run that follow one another, since no patient is "
+        "named; a patient at an end of a run may stand in training too."
+    )
     return _marked(manifest, splits, note=note)
 
 
@@ -268,18 +292,10 @@ def _own_folds(manifest: Manifest, own: Sequence[int], folds: int) -> dict[int, 
     return {row: own.index(record.fold) for row, record in enumerate(manifest) if record.fold is not None}
 
 
-def _one_fold(
-    manifest: Manifest, numbers: Mapping[int, int], fold: int, folds: int, *, validation_share: float | None, seed: int
-) -> Manifest:
-    """Return the split that tests one fold; `validation_share` None takes the next fold for validation."""
-    sides = {row: "test" for row, number in numbers.items() if number == fold}
-    if validation_share is None:
-        sides |= {
-            row: "validation" if number == (fold + 1) % folds else "train" for row, number in numbers.items() if number != fold
-        }
-        split = _marked(manifest, sides, note="The folds are the only grouping known: validation is the fold after the tested one.")
-    else:
-        split = _cut_validation(_marked(manifest, sides), validation_share, seed=seed + fold)
+def _one_fold(manifest: Manifest, numbers: Mapping[int, int], fold: int, *, validation_share: float, seed: int) -> Manifest:
+    """Return the split that tests one fold."""
+    tested = _marked(manifest, {row: "test" for row, number in numbers.items() if number == fold})
+    split = _cut_validation(tested, validation_share, seed=seed + fold)
     numbered = _without_twins_of_held_out(split.with_records(replace(r, fold=numbers[row]) for row, r in enumerate(split)))
     check_split(numbered)
     return _with_leak_note(_with_missing_note(numbered))

@@ -69,7 +69,7 @@ def probabilities_of(
     count = len(cache.rows(split))
     probabilities: list[np.ndarray] = []
     with torch.inference_mode():
-        for images, _ in batches(cache, split, batch_size=images_per_pass(device)):
+        for images, _, _ in batches(cache, split, batch_size=images_per_pass(device)):
             logits = network(normalise(images.to(device).float() / 255, bundle.preprocessing))
             probabilities.append(logits.double().softmax(dim=1).cpu().numpy())
             if progress is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tumorscope.errors import EvaluationError
+from tumorscope.evaluation.halves import CHOOSING, FINAL, final_half
 from tumorscope.labels import LABELS, NO_TUMOUR, UNSTATED_TUMOUR
 from tumorscope.predictions import COLUMNS
 from tumorscope.resampling import edge_interval
@@ -87,8 +88,10 @@ def summarise_external(answers: ExternalAnswers, *, seed: int = 0) -> dict[str, 
         `false_alarms`, `roc_auc` of tumour against none, `sensitivity_at_specificity` {specificity, value}: the share of the
         tumours above the score that leaves that share of the scans without a tumour below it; `recall` of each of `LABELS`,
         `confusion` {true label: images called each of `LABELS`}, `sources` {source: the same numbers within it}, `between` {source
-        of the tumours: {source of the others: roc_auc}}, and `intervals`: [low, high] by bootstrap over groups.
+        of the tumours: {source of the others: roc_auc}}, `halves` {choosing, final: the same numbers of each half, see
+        `final_half`; None for an empty one}, and `intervals`: [low, high] by bootstrap over groups.
     """
+    final = final_half(answers.groups, answers.paths)
     names = sorted(set(answers.sources)) if len(set(answers.sources)) > 1 else []
     of_source = {name: np.array([source == name for source in answers.sources]) for name in names}
     tumours = [name for name in names if (of_source[name] & answers.is_tumour).any()]
@@ -104,6 +107,9 @@ def summarise_external(answers: ExternalAnswers, *, seed: int = 0) -> dict[str, 
                 for b in others
             }
             for a in tumours
+        },
+        "halves": {
+            name: _numbers(answers.where(rows)) if rows.any() else None for name, rows in ((CHOOSING, ~final), (FINAL, final))
         },
         "intervals": _intervals(answers, seed=seed),
     }

@@ -244,7 +244,7 @@ class _Work:
             cells = self.looker.cells if kind == OWN else CellGrid(stride=stride, start=(stride - 1) / 2)
             yield from (self._placed(place, own[place], cells) for place in places)
         elif kind == RANDOM_NETWORK and places:
-            untrained = sanity.random_network(self.looker.network.name, seed=self.choices.seed)
+            untrained = sanity.random_network(self.looker.network, seed=self.choices.seed)
             fresh = Looker(untrained, self.looker.preprocessing, self.looker.device)
             maps = fresh.look(grids[places]).maps_of(looked.predicted_index[places])
             yield from (self._placed(place, heatmap, fresh.cells) for place, heatmap in zip(places, maps, strict=True))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from tumorscope.data.dataset import normalise
-from tumorscope.data.preprocess import Preprocessing
+from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.explanation.attention import peak_of
 from tumorscope.explanation.placement import place
 from tumorscope.models.device import images_per_pass
@@ -95,7 +95,8 @@ class Looker:
     def place(self, heatmap: np.ndarray, *, cells: CellGrid | None = None) -> np.ndarray:
         """Return a map of cells on the network's own grid, float32, shape (size, size); `cells` are the network's by default."""
         grid, size = cells or self.cells, self.preprocessing.image_size
-        return place(heatmap, stride=grid.stride, start=grid.start, preprocessing=self.preprocessing, shape=(size, size))
+        own = Framing.whole((size, size))
+        return place(heatmap, stride=grid.stride, start=grid.start, preprocessing=self.preprocessing, framing=own)
 
     def peak(self, heatmap: np.ndarray, *, cells: CellGrid | None = None) -> tuple[float, float] | None:
         """Return row and column of the centre of a map's highest cell on the network's grid, None for a map that is flat.

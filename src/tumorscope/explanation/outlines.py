@@ -59,8 +59,9 @@ def _on_grid(manifest: Manifest, record: Record, preprocessing: Preprocessing) -
     scan = decode_record(manifest, record)
     drawn = read_mask(manifest, record, scan.shape)
     assert drawn is not None
-    mask = preprocessing.grid_mask(drawn)
+    framing = preprocessing.framing(scan)
+    mask = preprocessing.grid_mask(drawn, framing)
     if scan.spacing_mm is None:
         return mask, None
-    rows, columns = preprocessing.to_scan(np.array([0.0, 1.0]), np.array([0.0, 1.0]), scan.shape)
+    rows, columns = preprocessing.to_scan(np.array([0.0, 1.0]), np.array([0.0, 1.0]), framing)
     return mask, (float(np.diff(rows)[0]) * scan.spacing_mm[0], float(np.diff(columns)[0]) * scan.spacing_mm[1])

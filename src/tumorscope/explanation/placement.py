@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tumorscope.data.preprocess import Preprocessing
+from tumorscope.data.preprocess import Framing, Preprocessing
 
 
-def place(heatmap: np.ndarray, *, stride: float, start: float, preprocessing: Preprocessing, shape: tuple[int, int]) -> np.ndarray:
+def place(heatmap: np.ndarray, *, stride: float, start: float, preprocessing: Preprocessing, framing: Framing) -> np.ndarray:
     """Return a heatmap on the scan's own grid, each cell where the network really looked.
 
     Between cell centres values are interpolated linearly; beyond the outermost centres the nearest cell counts. With
@@ -17,12 +17,13 @@ def place(heatmap: np.ndarray, *, stride: float, start: float, preprocessing: Pr
         stride: Distance of cell centres in pixels of the network's grid.
         start: Centre of the first cell in pixels of the network's grid.
         preprocessing: How the scan came onto the network's grid.
-        shape: Rows and columns of the scan.
+        framing: Which part of the scan that is.
 
     Returns:
         float32, shape (rows, columns), in the unit of `heatmap`.
     """
-    rows, columns = preprocessing.to_grid(np.arange(shape[0], dtype=float), np.arange(shape[1], dtype=float), shape)
+    height, width = framing.shape
+    rows, columns = preprocessing.to_grid(np.arange(height, dtype=float), np.arange(width, dtype=float), framing)
     along_rows = _interpolation((rows - start) / stride, heatmap.shape[0])
     along_columns = _interpolation((columns - start) / stride, heatmap.shape[1])
     # Not by `@`: on products this small the threads of a linear algebra library wait for each other.

@@ -66,7 +66,7 @@ def randomised_layers(network: Classifier, *, seed: int) -> Iterator[tuple[str, 
     Source:
         Adebayo et al. 2018, Sanity checks for saliency maps, section 3, https://arxiv.org/abs/1810.03292
     """
-    fresh, changed = random_network(network.name, seed=seed), copy.deepcopy(network).eval()
+    fresh, changed = random_network(network, seed=seed), copy.deepcopy(network).eval()
     changed.head.load_state_dict(fresh.head.state_dict())
     yield "head", changed
     parts = [(name, layer) for name, layer in changed.features.named_children() if any(True for _ in layer.parameters())]
@@ -76,11 +76,11 @@ def randomised_layers(network: Classifier, *, seed: int) -> Iterator[tuple[str, 
         yield f"features.{name}", changed
 
 
-def random_network(name: str, *, seed: int) -> Classifier:
-    """Return a network that was never trained; the global generator of random numbers is left as it was."""
+def random_network(like: Classifier, *, seed: int) -> Classifier:
+    """Return a network built as another one is and never trained; the global generator of random numbers is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(name).eval()
+        return build(like.name, output_stride=like.output_stride).eval()
 
 
 def cascade(looker: Looker, grids: np.ndarray, looked: Looked, *, seed: int) -> dict[str, list[dict[str, float | None]]]:

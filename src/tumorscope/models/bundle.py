@@ -75,6 +75,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         "schema_version": SCHEMA_VERSION,
         "disclaimer": DISCLAIMER,
         "network": bundle.name,
+        "output_stride": bundle.network.output_stride,
         "labels": list(LABELS),
         "preprocessing": bundle.preprocessing.to_json(),
         "calibration": None,
@@ -108,7 +109,7 @@ def load_bundle(folder: Path) -> Bundle:
         raise BundleError(
             f"{folder}: {WEIGHTS_FILE} is not the file that {BUNDLE_FILE} was written for. Restore both from one source."
         )
-    network = build(content["network"])
+    network = build(content["network"], output_stride=content.get("output_stride"))  # bundles of before had none
     try:
         network.load_state_dict(load_tensors(weights))
     except (RuntimeError, SafetensorError) as error:

@@ -33,6 +33,29 @@ def grad_cam(feature_map: Tensor, head: nn.Sequential, label_index: Tensor | Non
     return maps if label_index is None else maps[:, 0]
 
 
+def evidence(feature_map: Tensor, head: nn.Sequential) -> Tensor:
+    """Return the logits shared out over the cells of the feature map: their mean over the cells is the logits.
+
+    Up to a constant and a factor it is the Grad-CAM map before it is rectified, so what training asks of the one holds for the
+    other. For a linear head it is the head's answer to every single cell; elsewhere the head counts as linear around the image.
+
+    Args:
+        feature_map: Last feature map, float32, shape (batch, channels, rows, columns).
+        head: Linear, ReLU and Dropout layers; dropout counts as at rest.
+
+    Returns:
+        float32, shape (batch, labels, rows, columns).
+    """
+    pooled = feature_map.mean(dim=(2, 3))
+    logits = pooled
+    for layer in head:
+        logits = logits if isinstance(layer, nn.Dropout) else layer(logits)
+    apart = feature_map - pooled[:, :, None, None]
+    jacobian = head_jacobian(head, pooled)
+    shared: Tensor = logits[:, :, None, None] + torch.einsum("blk,bkrc->blrc", jacobian.expand(len(pooled), -1, -1), apart)
+    return shared
+
+
 def head_jacobian(head: nn.Sequential, pooled: Tensor) -> Tensor:
     """Return the derivative of every logit by every pooled feature, dropout at rest.
 

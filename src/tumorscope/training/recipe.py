@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tumorscope.data.augmentation import Augmentation
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import RecipeError
+from tumorscope.training.guidance import Guidance
 
 
 class NetworkRecipe(BaseModel):
@@ -31,6 +32,9 @@ class NetworkRecipe(BaseModel):
         patience_epochs: Training stops when validation loss has not improved for so many epochs; None trains to the end.
         sizes: Training resolution: pairs of (share of all epochs, pixels) in order, the shares rising to 1; empty trains at the
             full image size. Validation and test always use the full size.
+        output_stride: One of the network's `OUTPUT_STRIDES`; None takes its usual one.
+        balanced: Whether every class is drawn equally often in training, whatever its number of images.
+        guidance: What outlines add to the loss, where images have one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +53,9 @@ class NetworkRecipe(BaseModel):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     patience_epochs: int | None = Field(default=None, ge=1)
     sizes: tuple[tuple[float, int], ...] = ()
+    output_stride: int | None = None
+    balanced: bool = False
+    guidance: Guidance = Guidance()
 
     def size_at(self, epoch: int, *, image_size: int) -> int:
         """Return the training resolution in pixels of one epoch, counted from 0."""
@@ -69,6 +76,8 @@ class Recipe(BaseModel):
         test_share: Part of all images held out where the data have no test split of their own.
         preprocessing: What happens to every scan before the network.
         augmentation: What happens to training images only.
+        counterfactual_share: Part of every epoch that is counterfactual scans (`data.counterfactual`), made of the training images
+            where some have outlines.
         mobilenet_v2: How MobileNetV2 is trained.
         cnn: How the CNN is trained.
     """
@@ -82,8 +91,14 @@ class Recipe(BaseModel):
     test_share: float = Field(default=0.2, gt=0, lt=0.5)
     preprocessing: Preprocessing = Preprocessing()
     augmentation: Augmentation = Augmentation()
+    counterfactual_share: float = Field(default=0.0, ge=0, le=0.9)
     mobilenet_v2: NetworkRecipe
     cnn: NetworkRecipe
+
+    @property
+    def wants_outlines(self) -> bool:
+        """Whether any choice makes use of tumour outlines."""
+        return bool(self.counterfactual_share or self.mobilenet_v2.guidance or self.cnn.guidance)
 
     def network(self, name: str) -> NetworkRecipe:
         """Return how the network of that name is trained."""

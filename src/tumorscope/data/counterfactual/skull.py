@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tumorscope.data.counterfactual.head import head_mask
+from tumorscope.data.head import head_mask
 
 _SECTORS = 72
 _WORKING_SIZE = 192

@@ -1,0 +1,98 @@
+"""A network while it is trained: from stored grids to its input, its loss, its optimizer."""
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
+
+from tumorscope.data.dataset import Augmenter, Batch, normalise, resize
+from tumorscope.labels import LABELS, NO_TUMOUR
+from tumorscope.models.network import Classifier
+from tumorscope.training.outline_loss import around, cells_loss, outline_cells, peak_loss
+from tumorscope.training.recipe import NetworkRecipe, Recipe
+
+
+class TrainingModule(lightning.LightningModule):
+    """A network with its loss, optimizer and the way from stored grids to its input."""
+
+    def __init__(self, network: Classifier, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+        self.choice = recipe.network(network.name)
+        self.augment = Augmenter(recipe.augmentation)
+        self.validation_logits: list[Tensor] = []
+        self.validation_labels: list[Tensor] = []
+
+    @property
+    def train_size(self) -> int:
+        return self.choice.size_at(self.current_epoch, image_size=self.recipe.preprocessing.image_size)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch + 1)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Turn stored grids into the network's input; here, and not in the step, to stay in float32."""
+        images, masks = batch.images.float() / 255, None if batch.masks is None else batch.masks.float()
+        if self.trainer.training:
+            images, masks = self.augment(images, masks if self.choice.guidance else None)
+            images = resize(images, self.train_size)
+            masks = None if masks is None else resize(masks, self.train_size)
+        return Batch(normalise(images, self.recipe.preprocessing), batch.labels, masks)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the loss of a batch, and how many of its images are answered right."""
+        feature_map = self.network.features(batch.images).float()
+        with torch.autocast(feature_map.device.type, enabled=False):
+            logits = self.network.classify(feature_map)
+            loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.choice.label_smoothing)
+            if batch.masks is not None:
+                loss = loss + self._guidance(feature_map, batch.labels, batch.masks)
+        seen = torch.tensor(len(batch.labels))
+        return {"loss": loss, "correct": (logits.argmax(dim=1) == batch.labels).sum(), "seen": seen}
+
+    def _guidance(self, feature_map: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
+        """Return what outlines add to the loss; images with a tumour and no outline add nothing."""
+        choice, evidence = self.choice.guidance, self.network.evidence(feature_map)
+        touched = outline_cells(masks, self.network.cell_grid(), (evidence.shape[2], evidence.shape[3]))
+        outlined = touched.flatten(1).any(dim=1)
+        loss = evidence.new_zeros(())
+        if choice.peak and outlined.any():
+            true = evidence[torch.arange(len(labels), device=labels.device), labels]
+            loss = loss + choice.peak * peak_loss(true[outlined], around(touched[outlined])).mean()
+        if choice.cells:
+            known = outlined | (labels == LABELS.index(NO_TUMOUR))
+            loss = loss + choice.cells * cells_loss(evidence, labels, touched, known=known)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_logits.append(self.network(batch.images).float().cpu())
+        self.validation_labels.append(batch.labels.cpu())
+
+    def validation_result(self) -> tuple[float, float, float]:
+        """Return loss, accuracy and tumour sensitivity of the validation that just ended, and forget it."""
+        logits, labels = torch.cat(self.validation_logits), torch.cat(self.validation_labels)
+        self.validation_logits.clear()
+        self.validation_labels.clear()
+        predicted = logits.argmax(dim=1)
+        tumours = labels != LABELS.index(NO_TUMOUR)
+        found = (predicted[tumours] != LABELS.index(NO_TUMOUR)).float().mean() if tumours.any() else torch.tensor(1.0)
+        return functional.cross_entropy(logits, labels).item(), (predicted == labels).float().mean().item(), found.item()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        choice = self.choice
+        optimizer_class = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[choice.optimizer]
+        optimizer = optimizer_class(self.network.parameters(), lr=choice.learning_rate, weight_decay=choice.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": _schedule(choice, optimizer, steps), "interval": "step"}}
+
+
+def _schedule(choice: NetworkRecipe, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    if choice.schedule == "step":
+        return StepLR(optimizer, step_size=choice.step_epochs * max(1, steps // choice.epochs), gamma=choice.step_factor)
+    steps = max(2, steps)
+    # torch divides by zero where the warm-up is exactly one step long.
+    warmup = max(choice.warmup_share, 1.5 / steps)
+    return OneCycleLR(optimizer, max_lr=choice.learning_rate, total_steps=steps, pct_start=warmup)

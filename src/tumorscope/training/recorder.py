@@ -1,0 +1,130 @@
+"""What is kept of a training while it runs: history, best weights, and the state to go on from."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import save
+
+from tumorscope.errors import TrainingError
+from tumorscope.storage import write_atomically
+from tumorscope.training.module import TrainingModule
+from tumorscope.training.progress import HISTORY_FILE, EpochRow, ProgressCallback, StepProgress, write_history
+from tumorscope.training.recipe import NetworkRecipe
+
+CHECKPOINT_FILE = "last.ckpt"
+BEST_FILE = "best.safetensors"
+
+
+class Recorder(Callback):
+    """Keeps history, best weights and the state to resume from; stops early."""
+
+    def __init__(self, choice: NetworkRecipe, folder: Path, progress: ProgressCallback | None, *, identity: dict[str, Any]) -> None:
+        self.rows: list[EpochRow] = []
+        self._choice = choice
+        self._folder = folder
+        self._progress = progress
+        self._identity = identity
+        self._clock = 0.0
+        self._train_s = 0.0
+        self._sums = (0.0, 0, 0)
+        self._validation = (0.0, 0.0, 0.0)
+
+    @property
+    def best(self) -> EpochRow:
+        """The epoch whose weights are kept."""
+        return max(self.rows, key=lambda row: (row.validation_accuracy, -row.validation_loss))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": [asdict(row) for row in self.rows], "identity": self._identity}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["identity"] != self._identity:
+            differs = [key for key, value in self._identity.items() if state_dict["identity"].get(key) != value]
+            raise TrainingError(
+                f"{self._folder}: holds an unfinished training with another {' and '.join(differs)}. Give the choices it began "
+                "with, choose another --out, or delete that folder."
+            )
+        self.rows = [EpochRow(**row) for row in state_dict["rows"]]
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        trainer.should_stop = self._out_of_patience()
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._clock = time.monotonic()
+        self._sums = (0.0, 0, 0)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        loss, seen = float(outputs["loss"]), int(outputs["seen"])
+        if loss != loss or loss == float("inf"):
+            raise TrainingError(f"the loss became {loss} in epoch {trainer.current_epoch + 1}. Lower learning_rate in the recipe.")
+        self._sums = (self._sums[0] + loss * seen, self._sums[1] + int(outputs["correct"]), self._sums[2] + seen)
+        self._train_s = time.monotonic() - self._clock
+        if self._progress is not None:
+            self._progress(self._step_progress(trainer, batch_idx + 1))
+
+    def _step_progress(self, trainer: lightning.Trainer, step: int) -> StepProgress:
+        loss, correct, seen = self._sums
+        return StepProgress(
+            epoch=trainer.current_epoch + 1,
+            epochs=self._choice.epochs,
+            step=step,
+            steps=int(trainer.num_training_batches),
+            loss=loss / seen,
+            accuracy=correct / seen,
+            images_per_s=seen / max(self._train_s, 1e-9),
+        )
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        self._validation = pl_module.validation_result()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        self.rows.append(self._row(trainer, pl_module))
+        row = self.rows[-1]
+        state = self._folder / "training"
+        if self.best is row:
+            write_atomically(state / BEST_FILE, save({k: v.contiguous().cpu() for k, v in pl_module.network.state_dict().items()}))
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({k: v for k, v in asdict(row).items() if k != "epoch"}, step=row.epoch)
+        write_history(self.rows, self._folder / HISTORY_FILE)
+        temporary = state / f"{CHECKPOINT_FILE}.part"
+        try:
+            trainer.save_checkpoint(temporary, weights_only=False)
+            temporary.replace(state / CHECKPOINT_FILE)
+        finally:
+            temporary.unlink(missing_ok=True)
+        trainer.should_stop = self._out_of_patience()
+
+    def _row(self, trainer: lightning.Trainer, module: TrainingModule) -> EpochRow:
+        loss, correct, seen = self._sums
+        validation_loss, validation_accuracy, found = self._validation
+        return EpochRow(
+            epoch=trainer.current_epoch + 1,
+            train_loss=loss / seen,
+            train_accuracy=correct / seen,
+            validation_loss=validation_loss,
+            validation_accuracy=validation_accuracy,
+            validation_tumour_sensitivity=found,
+            learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
+            image_size=module.train_size,
+            images_per_s=seen / max(self._train_s, 1e-9),
+            duration_s=time.monotonic() - self._clock,
+        )
+
+    def _out_of_patience(self) -> bool:
+        if self._choice.patience_epochs is None or not self.rows:
+            return False
+        lowest = min(self.rows, key=lambda row: row.validation_loss)
+        return self.rows[-1].epoch - lowest.epoch >= self._choice.patience_epochs

@@ -8,8 +8,9 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from tumorscope.apps.cli import app
+from tumorscope.data.audit.carrying import CARRIED_MASK
 from tumorscope.data.phantom import write_phantom
-from tumorscope.errors import SourceError
+from tumorscope.errors import SourceError, UsageError
 from tumorscope.manifest import TWIN_IN_TRAIN, read_manifest
 
 
@@ -108,6 +109,38 @@ def test_where_images_come_from_is_found_through_a_set_that_names_it(leaky_folde
     sources = {record.label: record.source for record in read_manifest(tmp_path / "audit" / "manifest.csv")}
     assert sources == {"glioma": "cheng", "meningioma": "cheng", "notumor": "br35h", "pituitary": ""}
     assert json.loads((tmp_path / "audit" / "audit.json").read_text())["sources"]["tumour_share_told"] == 1.0
+
+
+def test_outlines_of_a_set_that_has_them_are_carried_over_and_counted(leaky_folder, tmp_path):
+    folder = tmp_path / "outlined"
+    folder.mkdir()
+    rows = ["path,label,mask"]
+    for number, label in ((0, "glioma"), (10, "meningioma"), (30, "glioma")):
+        Image.fromarray(np.ascontiguousarray(np.rot90(textured(number)))).save(folder / f"{number}.png")
+        rows.append(f'{number}.png,{label},"20,30 44,30 32,60"')
+    (folder / "outlined.csv").write_text("\n".join(rows) + "\n")
+    result = invoke("audit", leaky_folder, "-o", tmp_path / "audit", "--against", folder / "outlined.csv", "--masks")
+    assert "4 of 21 tumour images without an outline got that of a twin" in result.stderr
+    assert "0 could not be aligned well enough, 2 bear another label" in result.stderr
+    masked = [record for record in read_manifest(tmp_path / "audit" / "manifest.csv") if record.mask]
+    assert sorted(record.label for record in masked) == ["glioma"] * 2 + ["meningioma"] * 2
+    assert all(CARRIED_MASK in record.flags and record.source == "outlined" for record in masked)
+    counts = json.loads((tmp_path / "audit" / "against.json").read_text())["masks"]
+    assert (counts["tumour_images_without_outline"], counts["carried"], counts["other_label"], counts["unlike"]) == (21, 4, 2, 0)
+    with (tmp_path / "audit" / "carried_masks.csv").open() as file:
+        assert sum(row["outcome"] == "carried" and float(row["correlation"]) > 0.95 for row in csv.DictReader(file)) == 4
+    assert "Outlines of twins" in (tmp_path / "audit" / "audit.html").read_text()
+
+
+def test_without_outlines_in_the_other_set_it_is_said_that_there_are_none(leaky_folder, tmp_path):
+    result = invoke("audit", leaky_folder, "-o", tmp_path / "audit", "--against", leaky_folder, "--masks")
+    assert "No image of the other set has an outline" in result.stderr
+    assert not any(record.mask for record in read_manifest(tmp_path / "audit" / "manifest.csv"))
+
+
+def test_outlines_are_not_carried_from_nowhere(leaky_folder, tmp_path):
+    with pytest.raises(UsageError, match="--masks needs --against"):
+        invoke("audit", leaky_folder, "-o", tmp_path / "audit", "--masks")
 
 
 def test_broken_files_and_what_was_ignored_are_said_at_once_and_listed_on_the_page(leaky_folder, tmp_path):

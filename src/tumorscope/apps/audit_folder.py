@@ -14,6 +14,7 @@ from typing import Any
 from tumorscope import DISCLAIMER, __version__
 from tumorscope.apps.audit_pictures import picture_sections
 from tumorscope.apps.audit_tables import audit_tables
+from tumorscope.apps.carried_masks import carried_content, carry_masks
 from tumorscope.apps.console import Reporter
 from tumorscope.data.audit.audit import NEIGHBOUR_INSIDE, Audit, audit, outside_of
 from tumorscope.data.audit.files import FILE_FLAGS
@@ -84,7 +85,7 @@ def write_audit(
         reporter.say(f"  {sentence}")
 
 
-def audit_against(found: Audit, other: Manifest, folder: Path, reporter: Reporter, *, name: str) -> Audit:
+def audit_against(found: Audit, other: Manifest, folder: Path, reporter: Reporter, *, name: str, masks: bool = False) -> Audit:
     """Say which images of another set are in an audited set; store the pairs, and a manifest of the rest.
 
     Likely neighbours stay in the rest, flagged: that they are one patient's is not certain.
@@ -95,9 +96,10 @@ def audit_against(found: Audit, other: Manifest, folder: Path, reporter: Reporte
         folder: Gets `against_pairs.csv`, `against.json` and, unless everything is inside, `external_manifest.csv`.
         reporter: Told what was found.
         name: What to call the other set.
+        masks: Whether images without an outline get that of their twin; what became of each is in `carried_masks.csv` then.
 
     Returns:
-        The audit, with sources that the other set tells.
+        The audit, with sources that the other set tells, and with outlines where asked for.
 
     Raises:
         DecodeError: An image has vanished or changed since it was indexed.
@@ -110,19 +112,22 @@ def audit_against(found: Audit, other: Manifest, folder: Path, reporter: Reporte
     write_atomically(folder / AGAINST_PAIRS_FILE, both)
     if rest is not None:
         write_manifest(rest, folder / EXTERNAL_FILE)
+    left = "nothing is left" if rest is None else f"the other {len(rest):,} are in {EXTERNAL_FILE}"
+    share = f"{len(inside):,} of {len(other):,} images of the other set ({len(inside) / len(other):.1%})"
+    reporter.say(f"  {share} are in this one; {left}.")
+    if masks:
+        found = carry_masks(found, other, pairs, folder, reporter, name=name)
     content = {
         "schema_version": SCHEMA_VERSION,
         "disclaimer": DISCLAIMER,
         "tumorscope": __version__,
         **_against_content(inside, other, rest),
+        "masks": carried_content(found.carried, manifest) if masks else None,
         "data_fingerprint": manifest.data_fingerprint,
         "other_data_fingerprint": other.data_fingerprint,
     }
     write_atomically(folder / AGAINST_FILE, json.dumps(content, indent=1) + "\n")
-    left = "nothing is left" if rest is None else f"the other {len(rest):,} are in {EXTERNAL_FILE}"
-    share = f"{len(inside):,} of {len(other):,} images of the other set ({len(inside) / len(other):.1%})"
-    reporter.say(f"  {share} are in this one; {left}.")
-    sourced = with_sources_of(manifest, other, pairs, name=name)
+    sourced = with_sources_of(found.manifest, other, pairs, name=name)
     sources = source_table(sourced)
     return replace(found, manifest=sourced, sources=sources, styles=found.styles if sources is None else None)
 

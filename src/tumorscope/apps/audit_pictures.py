@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from tumorscope.data.audit.audit import Audit
+from tumorscope.data.audit.carrying import ALIGNED, CARRIED, Carried
 from tumorscope.data.audit.files import COLOUR, FILE_FLAGS, OVERLAY
 from tumorscope.data.audit.frames import TRANSFORMS, content_box, transformed
 from tumorscope.data.audit.twins import NEIGHBOUR, TWIN, Pairs
-from tumorscope.data.decode import decode_in_colour, decode_record
+from tumorscope.data.decode import decode_in_colour, decode_record, parse_outlines
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.labels import LABELS, UNSTATED_TUMOUR, display_name
 from tumorscope.manifest import Manifest, Record, split_item
@@ -19,6 +21,8 @@ _PAIRS = 12
 _CONFLICTS = 12
 _MOST_IN_A_ROW = 3
 _STRANGE = 6
+_OUTLINES = 12
+_OUTLINE_COLOUR = (255, 210, 0)
 
 
 def picture_sections(found: Audit) -> tuple[Section, ...]:
@@ -50,6 +54,7 @@ def picture_sections(found: Audit) -> tuple[Section, ...]:
             tuple(_conflict(manifest, rows) for rows in found.conflicts[:_CONFLICTS]),
         ),
         _strange(manifest),
+        _carried_section(found) if found.carried else None,
     ]
     return tuple(section for section in sections if section is not None)
 
@@ -69,6 +74,35 @@ def _strange(manifest: Manifest) -> Section:
             )
     words = f"The first {_STRANGE} of every kind. Warnings, nothing was left out: text, for instance, may give the source away."
     return Section("strange", "Odd files", words, tuple(rows))
+
+
+def _carried_section(found: Audit) -> Section:
+    given = [one for one in found.carried if one.outcome == CARRIED]
+    worst = sorted(given, key=lambda one: (one.correlation or 0.0, one.row))[:_OUTLINES]
+    rows = []
+    for start in range(0, len(worst), _MOST_IN_A_ROW):
+        shown = worst[start : start + _MOST_IN_A_ROW]
+        labels = _labels(found.manifest, [one.row for one in shown])
+        rows.append(
+            PictureRow(
+                pictures=tuple(_outlined(found.manifest, one) for one in shown),
+                paths=tuple(found.manifest.records[one.row].path for one in shown),
+                caption=", ".join(f"{label} {one.correlation or 0:.3f}" for label, one in zip(labels, shown, strict=True)),
+            )
+        )
+    which = f" The {_OUTLINES} that fit their twin least are shown." if len(given) > _OUTLINES else ""
+    words = f"{len(given):,} outlines were drawn on another picture of the slice; what fits it less than {ALIGNED} got none.{which}"
+    return Section("carried", "Outlines of twins", words, tuple(rows))
+
+
+def _outlined(manifest: Manifest, one: Carried) -> np.ndarray:
+    """The content of a scan in colour, with the outline that it got."""
+    pixels = _picture(manifest, one.row, cut=False)
+    coloured = np.stack([pixels] * 3, axis=-1)
+    for points in parse_outlines(one.mask, where=manifest.records[one.row].path):
+        cv2.polylines(coloured, [np.rint(points).astype(np.int32)], isClosed=True, color=_OUTLINE_COLOUR)
+    top, bottom, left, right = content_box(pixels)
+    return coloured[top:bottom, left:right]
 
 
 def _pairs_section(manifest: Manifest, pairs: Pairs, name: str, title: str, which: str) -> Section:

@@ -160,6 +160,9 @@ def audit(
     source: Annotated[Path, typer.Argument(help="Folder of class folders, NPZ or MATLAB file or folder, CSV or manifest.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audit.")] = Path("audit"),
     against: Annotated[Path | None, typer.Option(help="Another set: say which of its images are in SOURCE.")] = None,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Give images without a tumour outline that of their twin in the set of --against.")
+    ] = False,
     join_neighbours: Annotated[
         bool, typer.Option("--join-neighbours", help="Put likely neighbouring slices into one group too.")
     ] = False,
@@ -172,6 +175,8 @@ def audit(
     from tumorscope.data.sources import index_source
     from tumorscope.storage import refuse_closed_folder
 
+    if masks and against is None:
+        raise UsageError("--masks needs --against OTHER, the set whose outlines are carried over to SOURCE.")
     reporter = _reporter()
     refuse_closed_folder(output, option="-o")
     with reporter.counting("index") as progress:
@@ -184,7 +189,7 @@ def audit(
         path = data_verbs.named_source(against)
         with reporter.counting("index the other set") as progress:
             other = index_source(path, progress=progress)
-        found = audit_against(found, other, output, reporter, name=external_name(against))
+        found = audit_against(found, other, output, reporter, name=external_name(against), masks=masks)
     write_audit(found, output, reporter, source=source.name, join_neighbours=join_neighbours)
     reporter.say(f"audit: {output}")
 

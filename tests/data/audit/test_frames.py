@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tumorscope.data.audit.frames import FRAME_SIZE, INVERSE, TRANSFORMS, content_box, frame, transformed
+from tumorscope.data.audit.frames import FRAME_SIZE, INVERSE, TRANSFORMS, content_box, followed_by, frame, transformed
 
 
 @pytest.mark.parametrize("transform", range(len(TRANSFORMS)))
@@ -13,6 +13,14 @@ def test_every_transform_is_undone_by_its_inverse(transform):
 def test_the_eight_transforms_of_a_picture_without_symmetry_all_differ():
     picture = np.arange(16).reshape(1, 4, 4)
     assert len({transformed(picture, transform).tobytes() for transform in range(len(TRANSFORMS))}) == 8
+
+
+def test_two_transforms_one_after_the_other_are_one_of_the_eight():
+    picture = np.arange(16).reshape(1, 4, 4)
+    for first in range(len(TRANSFORMS)):
+        for second in range(len(TRANSFORMS)):
+            both = transformed(transformed(picture, first), second)
+            np.testing.assert_array_equal(transformed(picture, followed_by(first, second)), both)
 
 
 def test_names_say_what_a_transform_does():

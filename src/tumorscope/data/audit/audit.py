@@ -1,26 +1,24 @@
 """A data set examined before anyone trains on it: Manifest -> Audit."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 
+from tumorscope.data.audit.carrying import Carried
 from tumorscope.data.audit.files import FILE_FLAGS, FileFacts, file_facts
 from tumorscope.data.audit.frames import FRAME_SIZE, frame
 from tumorscope.data.audit.groups import Leaks, conflicts, count_leaks, grouped
 from tumorscope.data.audit.numbering import consecutive
 from tumorscope.data.audit.provenance import SourceTable, guess_sources, source_table, with_folder_sources
 from tumorscope.data.audit.shortcuts import MetaFeatures, Shortcut, meta_features, shortcut_score
+from tumorscope.data.audit.threads import in_threads
 from tumorscope.data.audit.twins import COPY, NEIGHBOUR, TWIN, Pairs, find_pairs, find_pairs_between
-from tumorscope.data.decode import decode_record, picture_warnings_off
+from tumorscope.data.decode import decode_record
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.manifest import Manifest, Record
 
 Progress = Callable[[int, int], None]
-T = TypeVar("T")
 
 NEIGHBOUR_INSIDE = "neighbour_inside"
 """Flag of an image of an external set that very likely lies next to a slice of the set it is external to."""
@@ -39,6 +37,7 @@ class Audit:
         shortcut: How far size, framing, intensity and compression alone tell the class, or None where that cannot be measured.
         sources: Classes against the collections they come from, or None when none is known.
         styles: Likewise, against clusters of style: a proposal where no collection is known, else None.
+        carried: What became of the outlines that another set has of slices of this one; empty where nobody asked.
     """
 
     manifest: Manifest
@@ -49,6 +48,7 @@ class Audit:
     shortcut: Shortcut | None
     sources: SourceTable | None
     styles: SourceTable | None
+    carried: tuple[Carried, ...] = ()
 
 
 def audit(manifest: Manifest, *, join_neighbours: bool = False, seed: int = 0, progress: Progress | None = None) -> Audit:
@@ -91,7 +91,7 @@ def _looked_at(manifest: Manifest, *, progress: Progress | None = None) -> tuple
         frames[row] = frame(Preprocessing().eight_bit(scan.pixels))
         return file_facts(manifest, record, scan)
 
-    return frames, tuple(_in_threads(one, len(manifest), progress))
+    return frames, tuple(in_threads(one, len(manifest), progress))
 
 
 def _with_file_flags(manifest: Manifest, facts: Sequence[FileFacts]) -> Manifest:
@@ -157,12 +157,4 @@ def _frames(manifest: Manifest, *, progress: Progress | None = None) -> np.ndarr
     def one(row: int) -> np.ndarray:
         return frame(Preprocessing().eight_bit(decode_record(manifest, manifest.records[row]).pixels))
 
-    return np.stack(list(_in_threads(one, len(manifest), progress)))
-
-
-def _in_threads(one: Callable[[int], T], count: int, progress: Progress | None) -> Iterator[T]:
-    with picture_warnings_off(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, result in enumerate(pool.map(one, range(count)), start=1):
-            if progress is not None and (done % 64 == 0 or done == count):
-                progress(done, count)
-            yield result
+    return np.stack(list(in_threads(one, len(manifest), progress)))

@@ -82,3 +82,9 @@ def transformed(frames: np.ndarray, transform: int) -> np.ndarray:
     """
     turned = np.rot90(frames, transform % 4, axes=(-2, -1))
     return turned[..., ::-1] if transform >= 4 else turned
+
+
+def followed_by(first: int, second: int) -> int:
+    """Return the one transform that does what two do, one after the other; all are positions in `TRANSFORMS`."""
+    turns = first + second if first < 4 else first - second  # a mirror makes of a turn one the other way round
+    return turns % 4 + 4 * ((first >= 4) != (second >= 4))

@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from tumorscope.data.counterfactual import erase, place_elsewhere, transplant
-from tumorscope.data.counterfactual.head import box, grown, margin, pixel_unit, seam_width
+from tumorscope.data.counterfactual.shapes import box, grown, margin, pixel_unit, seam_width
 from tumorscope.data.decode import decode_record, read_mask
 from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.data.sources import index_source

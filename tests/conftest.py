@@ -1,7 +1,10 @@
 """Small data shared by the tests: a set that a network can learn in seconds, and nothing that needs a network connection."""
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -50,6 +53,22 @@ def banded_folder(tmp_path: Path) -> Path:
                 pixels = bright_band(label_index, seed=offset + number * 4 + label_index)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def load_benchmark() -> Callable[[str], ModuleType]:
+    """Import a script of `benchmarks/` by its name; it is no package."""
+
+    def loaded(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "benchmarks" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded
 
 
 @pytest.fixture(scope="session")

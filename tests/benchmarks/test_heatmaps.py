@@ -1,23 +1,15 @@
 """The pieces of the benchmark run, on images too small for its figures to mean anything."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from tumorscope.models.network import NETWORKS
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "heatmaps.py"
-
 
 @pytest.fixture(scope="module")
-def heatmaps():
-    spec = importlib.util.spec_from_file_location("heatmaps_benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def heatmaps(load_benchmark):
+    return load_benchmark("heatmaps")
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Outlines carried over to twins planted in a set whose outlines are known."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +9,12 @@ from tumorscope.data.audit.carrying import ALIGNED, CARRIED
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
-PROJECT = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).parents[3] / "shared" / "data" / "blocked.csv"
 
 
 @pytest.fixture(scope="module")
-def carrying():
-    spec = importlib.util.spec_from_file_location("carrying", PROJECT / "benchmarks" / "carrying.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["carrying"] = module
-    spec.loader.exec_module(module)
-    return module
+def carrying(load_benchmark):
+    return load_benchmark("carrying")
 
 
 @pytest.fixture(scope="module")

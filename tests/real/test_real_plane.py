@@ -1,7 +1,5 @@
 """How often the plane told from pixels is wrong, on real slices whose planes were seen by eye (`planes.csv`)."""
 
-import importlib.util
-import sys
 import time
 from pathlib import Path
 
@@ -17,14 +15,8 @@ DATA = PROJECT / "../shared/data"
 
 
 @pytest.fixture(scope="module")
-def plane_rule():
-    spec = importlib.util.spec_from_file_location("plane_rule", PROJECT / "benchmarks" / "plane_rule.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["plane_rule"] = module
-    spec.loader.exec_module(module)
-    return module
+def plane_rule(load_benchmark):
+    return load_benchmark("plane_rule")
 
 
 @pytest.fixture(scope="module")

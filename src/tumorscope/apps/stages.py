@@ -15,6 +15,7 @@ from tumorscope.apps.explaining import RUN_SAMPLE, ExplainOrder, explain_into
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content
 from tumorscope.apps.training_data import training_images
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
+from tumorscope.data.training_images import TrainingImages
 from tumorscope.errors import OutputError
 from tumorscope.evaluation.evaluate import count_copies, evaluate
 from tumorscope.evaluation.intervals import bootstrap_intervals
@@ -50,6 +51,7 @@ class Stages:
     reporter: Reporter
     device: Device = "auto"
     _cache: PixelCache | None = field(default=None, repr=False)
+    _training_images: TrainingImages | None = field(default=None, repr=False)
 
     def cache(self) -> PixelCache:
         """Return the decoded images of the run, from the cache file or decoded now."""
@@ -63,6 +65,13 @@ class Stages:
                 self._add_duration("decode", started)
         return self._cache
 
+    def training_images(self) -> TrainingImages:
+        """Return what the run's networks are trained on, the outlines and edited scans made now or by an earlier call."""
+        if self._training_images is None:
+            place = self.folder.cache_path
+            self._training_images = training_images(self.cache(), self.folder.recipe(), place, self.reporter)
+        return self._training_images
+
     def train(self, name: str, init: str) -> Bundle:
         """Return the finished model, trained now, from where a kill left it, or not at all when it is there already.
 
@@ -74,7 +83,7 @@ class Stages:
             self._refuse_other_model(model, started_from(name, init))
             self.reporter.say(f"{name}: already trained")
             return load_bundle(model)
-        images = training_images(self.cache(), self.folder.recipe(), self.folder.cache_path, self.reporter)
+        images = self.training_images()
         keep_freed_memory()
         with self.reporter.training(f"train {name}") as progress:
             bundle = train(images, self.folder.recipe(), name=name, init=init, folder=model, device=self.device, progress=progress)

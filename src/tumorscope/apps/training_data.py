@@ -8,7 +8,7 @@ import numpy as np
 from tumorscope.apps.console import Reporter
 from tumorscope.data.counterfactual import SHARES, TRANSPLANTED, TRANSPLANTED_HEALTHY, write_counterfactuals
 from tumorscope.data.pixel_cache import PixelCache, build_mask_cache, build_pixel_cache
-from tumorscope.data.training_images import TrainingImages
+from tumorscope.data.training_images import TrainingImages, edited_count
 from tumorscope.labels import NO_TUMOUR
 from tumorscope.manifest import Manifest
 from tumorscope.training.recipe import Recipe
@@ -54,8 +54,7 @@ def _usable(manifest: Manifest, usable: np.ndarray) -> Manifest:
 
 def _edited(training: Manifest, recipe: Recipe, place: Path, reporter: Reporter) -> Manifest:
     """Make as many scans as one epoch takes; where no image is without a tumour, only such as need no other one."""
-    share = recipe.counterfactual_share
-    count = max(1, round(len(training) * share / (1 - share)))
+    count = max(1, edited_count(len(training), recipe.counterfactual_share))
     hosts = any(record.label == NO_TUMOUR for record in training)
     shares = {kind: part for kind, part in SHARES.items() if hosts or kind not in (TRANSPLANTED, TRANSPLANTED_HEALTHY)}
     with reporter.counting("make counterfactual scans") as progress:

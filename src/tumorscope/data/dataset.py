@@ -14,7 +14,7 @@ from tumorscope.data.augmentation import Augmentation
 from tumorscope.data.intensity import random_bias_field, random_coarse, random_curve, random_gamma, random_noise
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
-from tumorscope.data.training_images import TrainingImages
+from tumorscope.data.training_images import TrainingImages, edited_count
 
 
 class Batch(NamedTuple):
@@ -75,7 +75,7 @@ class EpochOrder(Sampler[list[int]]):
         self._seed = seed
         self._weights = weights
         self._edited = np.empty(0, dtype=np.int64) if edited is None else edited
-        self._more = round(len(rows) * edited_share / (1 - edited_share)) if len(self._edited) else 0
+        self._more = edited_count(len(rows), edited_share) if len(self._edited) else 0
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -160,7 +160,6 @@ class Augmenter(torch.nn.Module):
             shift = (augmentation.shift, augmentation.shift) if augmentation.shift else None
             steps.append(K.RandomAffine(degrees=augmentation.rotation_deg, translate=shift, scale=augmentation.zoom, p=1.0))
         self._geometry = K.AugmentationSequential(*steps, data_keys=["input"]) if steps else None
-        self._with_masks = K.AugmentationSequential(*steps, data_keys=["input", "mask"]) if steps else None
         levels: list[Any] = []
         if augmentation.contrast:
             levels.append(K.RandomContrast((1 - augmentation.contrast, 1 + augmentation.contrast), p=1.0))
@@ -175,8 +174,8 @@ class Augmenter(torch.nn.Module):
             images: float, shape (batch, 1, h, w), range 0 to 1.
             masks: float, same shape, 1 where the tumour is; None where none are needed.
         """
-        if masks is not None and self._with_masks is not None:
-            images, masks = self._with_masks(images, masks)
+        if self._geometry is not None and masks is not None:
+            images, masks = self._geometry(images, masks, data_keys=["input", "mask"])
         elif self._geometry is not None:
             images = self._geometry(images)
         return self._changed_levels(images), masks

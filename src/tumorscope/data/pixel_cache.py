@@ -115,8 +115,10 @@ def build_mask_cache(
     path = folder / f"masks-{_key(manifest, preprocessing, masks=True)}.npy"
 
     def mask(record: Record) -> bytes:
-        drawn = _drawn(manifest, record, preprocessing)
-        return bytes(preprocessing.image_size**2) if drawn is None else drawn.tobytes()
+        try:
+            return outline_on_grid(manifest, record, preprocessing)[0].tobytes()
+        except DecodeError:
+            return bytes(preprocessing.image_size**2)
 
     if not path.is_file():
         _write(path, "|b1", mask, manifest=manifest, size=preprocessing.image_size, progress=progress)
@@ -124,15 +126,18 @@ def build_mask_cache(
     return masks
 
 
-def _drawn(manifest: Manifest, record: Record, preprocessing: Preprocessing) -> np.ndarray | None:
+def outline_on_grid(manifest: Manifest, record: Record, preprocessing: Preprocessing) -> tuple[np.ndarray, Scan]:
+    """Return the outline of a record, bool, shape (image_size, image_size), and the scan that it was drawn on.
+
+    Raises:
+        DecodeError: Scan or outline cannot be read, or there is none.
+    """
     if not record.mask:
-        return None
-    try:
-        scan = decode_record(manifest, record)
-        mask = read_mask(manifest, record, scan.shape)
-    except DecodeError:
-        return None
-    return None if mask is None else preprocessing.grid_mask(mask, preprocessing.framing(scan))
+        raise DecodeError(f"{record.path}: no tumour outline. Give one in the manifest's column `mask`.")
+    scan = decode_record(manifest, record)
+    mask = read_mask(manifest, record, scan.shape)
+    assert mask is not None
+    return preprocessing.grid_mask(mask, preprocessing.framing(scan)), scan
 
 
 def _key(manifest: Manifest, preprocessing: Preprocessing, *, masks: bool = False) -> str:

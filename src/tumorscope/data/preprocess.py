@@ -108,7 +108,7 @@ class Preprocessing:
 
     def framing(self, scan: Scan) -> Framing:
         """Return the part of a scan that goes onto the grid; the whole of it where no head can be made out."""
-        return self._framed_of(self.eight_bit(scan.pixels))
+        return Framing.whole(scan.shape) if self.frame == "whole" else self._framed_of(self.eight_bit(scan.pixels))
 
     def _framed_of(self, eight_bit: np.ndarray) -> Framing:
         whole = Framing.whole((eight_bit.shape[0], eight_bit.shape[1]))

@@ -183,21 +183,21 @@ def _cut_run(manifest: Manifest, rows: Sequence[int], share: float, *, seed: int
     """
     rng = np.random.default_rng(seed)
     units = _units(manifest.records)
+    of_label = {label: [row for row in rows if manifest.records[row].label == label] for label in LABELS}
+    of_label = {label: found for label, found in of_label.items() if found}
     held: set[int] = set()
-    for label in LABELS:
-        of_label = [row for row in rows if manifest.records[row].label == label]
-        if len({units[row] for row in of_label}) == 1:
+    for label, found in of_label.items():
+        if len({units[row] for row in found}) == 1:
             raise SplitError(
                 f"{manifest.root}: class {label} has one image or group outside the test split, too few to cut a validation split."
             )
-        count = min(max(1, round(share * len(of_label))), len(of_label) - 1)
-        start = int(rng.integers(len(of_label) - count + 1)) if of_label else 0
-        held |= {units[row] for row in of_label[start : start + count]}
+        count = min(max(1, round(share * len(found))), len(found) - 1)
+        start = int(rng.integers(len(found) - count + 1))
+        held |= {units[row] for row in found[start : start + count]}
+    for found in of_label.values():
+        if all(units[row] in held for row in found):  # groups may have taken the rest of a class along
+            held -= {units[found[0]]}
     splits = {row: "validation" if units[row] in held else "train" for row in rows}
-    for label in LABELS:
-        of_label = [row for row in rows if manifest.records[row].label == label]
-        if of_label and all(splits[row] == "validation" for row in of_label):
-            splits |= {row: "train" for row in of_label if units[row] == units[of_label[0]]}
     count = sum(side == "validation" for side in splits.values())
     note = (
         f"Validation: {count} of {len(rows)} training images, of every class a run that follow one another, since no patient is "

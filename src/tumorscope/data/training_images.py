@@ -67,5 +67,10 @@ class TrainingImages:
         return grids, self._labels[rows], masks
 
 
+def edited_count(images: int, share: float) -> int:
+    """Return how many edited scans go with so many images for the edited ones to be that share of all, 0 to below 1."""
+    return round(images * share / (1 - share))
+
+
 def _outlined(cache: PixelCache | None, masks: np.ndarray | None) -> int:
-    return 0 if cache is None or masks is None else int(np.any(masks[cache.rows("train")], axis=(1, 2)).sum())
+    return 0 if cache is None or masks is None else int(np.any(masks, axis=(1, 2))[cache.rows("train")].sum())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tumorscope.data.decode import decode_record, read_mask
+from tumorscope.data.pixel_cache import outline_on_grid
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record
@@ -56,12 +56,8 @@ def _left_out(names: Sequence[str], what: str) -> str:
 
 
 def _on_grid(manifest: Manifest, record: Record, preprocessing: Preprocessing) -> tuple[np.ndarray, tuple[float, float] | None]:
-    scan = decode_record(manifest, record)
-    drawn = read_mask(manifest, record, scan.shape)
-    assert drawn is not None
-    framing = preprocessing.framing(scan)
-    mask = preprocessing.grid_mask(drawn, framing)
+    mask, scan = outline_on_grid(manifest, record, preprocessing)
     if scan.spacing_mm is None:
         return mask, None
-    rows, columns = preprocessing.to_scan(np.array([0.0, 1.0]), np.array([0.0, 1.0]), framing)
+    rows, columns = preprocessing.to_scan(np.array([0.0, 1.0]), np.array([0.0, 1.0]), preprocessing.framing(scan))
     return mask, (float(np.diff(rows)[0]) * scan.spacing_mm[0], float(np.diff(columns)[0]) * scan.spacing_mm[1])

@@ -26,10 +26,7 @@ def grad_cam(feature_map: Tensor, head: nn.Sequential, label_index: Tensor | Non
     if label_index is not None:
         jacobian = jacobian.expand(len(feature_map), -1, -1)[torch.arange(len(feature_map), device=jacobian.device), label_index]
         jacobian = jacobian[:, None]
-    # One product of matrices for each image; in this order neither the map nor the weights are copied when channels lie last.
-    cells = feature_map.permute(0, 2, 3, 1).flatten(1, 2)
-    maps = (cells @ (jacobian / (rows * columns)).transpose(1, 2)).relu()
-    maps = maps.transpose(1, 2).reshape(maps.shape[0], -1, rows, columns)  # len() would fix the batch of an export
+    maps = _weighted(feature_map, jacobian / (rows * columns)).relu()
     return maps if label_index is None else maps[:, 0]
 
 
@@ -47,13 +44,18 @@ def evidence(feature_map: Tensor, head: nn.Sequential) -> Tensor:
         float32, shape (batch, labels, rows, columns).
     """
     pooled = feature_map.mean(dim=(2, 3))
-    logits = pooled
-    for layer in head:
-        logits = logits if isinstance(layer, nn.Dropout) else layer(logits)
-    apart = feature_map - pooled[:, :, None, None]
-    jacobian = head_jacobian(head, pooled)
-    shared: Tensor = logits[:, :, None, None] + torch.einsum("blk,bkrc->blrc", jacobian.expand(len(pooled), -1, -1), apart)
-    return shared
+    logits, jacobian = _linearised(head, pooled)
+    parts = _weighted(feature_map, jacobian)
+    return parts + (logits - parts.mean(dim=(2, 3)))[:, :, None, None]
+
+
+def _weighted(feature_map: Tensor, jacobian: Tensor) -> Tensor:
+    """Return the feature map summed over channels with the weights of every label, shape (batch, labels, rows, columns)."""
+    rows, columns = feature_map.shape[2:]
+    # One product of matrices for each image; in this order neither the map nor the weights are copied when channels lie last.
+    cells = feature_map.permute(0, 2, 3, 1).flatten(1, 2)
+    maps = cells @ jacobian.transpose(1, 2)
+    return maps.transpose(1, 2).reshape(maps.shape[0], -1, rows, columns)  # len() would fix the batch of an export
 
 
 def head_jacobian(head: nn.Sequential, pooled: Tensor) -> Tensor:
@@ -71,6 +73,11 @@ def head_jacobian(head: nn.Sequential, pooled: Tensor) -> Tensor:
     Raises:
         TypeError: The head holds another kind of layer, whose derivative is not known here.
     """
+    return _linearised(head, pooled)[1]
+
+
+def _linearised(head: nn.Sequential, pooled: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits and their derivative, see `head_jacobian`."""
     slopes: list[Tensor] = []
     values = pooled
     for layer in head:
@@ -85,4 +92,4 @@ def head_jacobian(head: nn.Sequential, pooled: Tensor) -> Tensor:
     jacobian: Tensor = torch.eye(values.shape[1], dtype=pooled.dtype, device=pooled.device)[None]
     for slope in reversed(slopes):
         jacobian = jacobian * slope if slope.ndim == 3 else jacobian @ slope
-    return jacobian
+    return values, jacobian

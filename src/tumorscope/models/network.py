@@ -124,22 +124,21 @@ def _rows(value: object) -> int:
     return first
 
 
-def _build_mobilenet_v2(dropout: float, output_stride: int) -> Classifier:
+def _build_mobilenet_v2(dropout: float) -> Classifier:
     network = mobilenet_v2(weights=None)
-    if output_stride == 16:
-        _dilate_last_stage(network.features)
     head = nn.Sequential(nn.Dropout(dropout), nn.Linear(network.last_channel, len(LABELS)))
     return Classifier("mobilenet_v2", network.features, head)
 
 
-def _dilate_last_stage(features: nn.Sequential) -> None:
-    """Take the last stride away and widen the kernels after it, so that weights made for stride 32 see what they saw.
+def _dilate_last_stage(features: nn.Module) -> None:
+    """Take MobileNetV2's last stride away and widen the kernels after it, so that weights made for stride 32 see what they saw.
 
     Source:
         Chen et al. 2017, Rethinking atrous convolution, section 3.1, https://arxiv.org/abs/1706.05587
     """
+    last = [layer for block in list(features.children())[14:] for layer in block.modules()]
     strided = False
-    for layer in features[14:].modules():
+    for layer in last:
         if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
             if strided:
                 layer.dilation, layer.padding = (2, 2), (2, 2)
@@ -147,7 +146,7 @@ def _dilate_last_stage(features: nn.Sequential) -> None:
             layer.stride = (1, 1)
 
 
-def _build_cnn(dropout: float, _: int) -> Classifier:
+def _build_cnn(dropout: float) -> Classifier:
     layers: list[nn.Module] = []
     channels = 3
     for width in (32, 64, 128, 256):
@@ -163,7 +162,7 @@ def _build_cnn(dropout: float, _: int) -> Classifier:
     return Classifier("cnn", nn.Sequential(*layers), head)
 
 
-_BUILDERS: dict[str, Callable[[float, int], Classifier]] = {"mobilenet_v2": _build_mobilenet_v2, "cnn": _build_cnn}
+_BUILDERS: dict[str, Callable[[float], Classifier]] = {"mobilenet_v2": _build_mobilenet_v2, "cnn": _build_cnn}
 OUTPUT_STRIDES: dict[str, tuple[int, ...]] = {"mobilenet_v2": (32, 16), "cnn": (16,)}
 """Distances between the cells of a network's last feature map that can be built, in input pixels, the usual one first."""
 
@@ -191,7 +190,10 @@ def build(name: str, *, dropout: float = 0.2, output_stride: int | None = None) 
     allowed = OUTPUT_STRIDES[name]
     if output_stride is not None and output_stride not in allowed:
         raise UsageError(f"{name} with an output stride of {output_stride}. Allowed: {', '.join(map(str, allowed))}.")
-    return _BUILDERS[name](dropout, output_stride or allowed[0])
+    network = _BUILDERS[name](dropout)
+    if output_stride not in (None, allowed[0]):
+        _dilate_last_stage(network.features)
+    return network
 
 
 def initialise(network: Classifier, init: str) -> str:

@@ -23,6 +23,7 @@ class TrainingModule(lightning.LightningModule):
         self.recipe = recipe
         self.choice = recipe.network(network.name)
         self.augment = Augmenter(recipe.augmentation)
+        self.cells = network.cell_grid()
         self.validation_logits: list[Tensor] = []
         self.validation_labels: list[Tensor] = []
 
@@ -35,9 +36,10 @@ class TrainingModule(lightning.LightningModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn stored grids into the network's input; here, and not in the step, to stay in float32."""
-        images, masks = batch.images.float() / 255, None if batch.masks is None else batch.masks.float()
+        images = batch.images.float() / 255
+        masks = batch.masks.float() if batch.masks is not None and self.choice.guidance else None
         if self.trainer.training:
-            images, masks = self.augment(images, masks if self.choice.guidance else None)
+            images, masks = self.augment(images, masks)
             images = resize(images, self.train_size)
             masks = None if masks is None else resize(masks, self.train_size)
         return Batch(normalise(images, self.recipe.preprocessing), batch.labels, masks)
@@ -56,7 +58,7 @@ class TrainingModule(lightning.LightningModule):
     def _guidance(self, feature_map: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
         """Return what outlines add to the loss; images with a tumour and no outline add nothing."""
         choice, evidence = self.choice.guidance, self.network.evidence(feature_map)
-        touched = outline_cells(masks, self.network.cell_grid(), (evidence.shape[2], evidence.shape[3]))
+        touched = outline_cells(masks, self.cells, (evidence.shape[2], evidence.shape[3]))
         outlined = touched.flatten(1).any(dim=1)
         loss = evidence.new_zeros(())
         if choice.peak and outlined.any():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tumorscope.data.counterfactual import transplant
-from tumorscope.data.counterfactual.head import grown
+from tumorscope.data.counterfactual.shapes import grown
 from tumorscope.errors import DataError
 from tumorscope.labels import TUMOUR_LABELS
 

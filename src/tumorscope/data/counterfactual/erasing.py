@@ -7,7 +7,7 @@ import numpy as np
 
 from tumorscope.data.counterfactual.blending import GRAIN, blended, faded, fitted_to, membrane, smoothed_where
 from tumorscope.data.counterfactual.compression import finished
-from tumorscope.data.counterfactual.head import box, check_scan, grown, margin, moved, pixel_unit, seam_width
+from tumorscope.data.counterfactual.shapes import box, check_scan, grown, margin, moved, pixel_unit, seam_width
 from tumorscope.data.head import head_mask
 
 _SEARCH_SIZE = 128

@@ -7,7 +7,7 @@ import numpy as np
 
 from tumorscope.data.counterfactual.blending import GRAIN, blended, faded, fitted_to
 from tumorscope.data.counterfactual.compression import finished
-from tumorscope.data.counterfactual.head import box, check_scan, grown, margin, pixel_unit, seam_width
+from tumorscope.data.counterfactual.shapes import box, check_scan, grown, margin, pixel_unit, seam_width
 from tumorscope.data.counterfactual.skull import Anatomy, study_anatomy
 from tumorscope.data.counterfactual.texture import BANDS, FINE, texture_of, with_texture
 from tumorscope.data.counterfactual.tumour import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tumorscope.data.counterfactual.head import box, grown, margin, pixel_unit
+from tumorscope.data.counterfactual.shapes import box, grown, margin, pixel_unit
 from tumorscope.data.counterfactual.skull import Anatomy
 
 APPEARANCES: tuple[str, ...] = ("as_is", "exaggerated", "weakened", "bright", "dark")

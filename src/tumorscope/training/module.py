@@ -46,12 +46,12 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the loss of a batch, and how many of its images are answered right."""
-        feature_map = self.network.features(batch.images).float()
-        with torch.autocast(feature_map.device.type, enabled=False):
-            logits = self.network.classify(feature_map)
-            loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.choice.label_smoothing)
-            if batch.masks is not None:
-                loss = loss + self._guidance(feature_map, batch.labels, batch.masks)
+        feature_map = self.network.features(batch.images)
+        logits = self.network.classify(feature_map).float()
+        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.choice.label_smoothing)
+        if batch.masks is not None:
+            with torch.autocast(feature_map.device.type, enabled=False):
+                loss = loss + self._guidance(feature_map.float(), batch.labels, batch.masks)
         seen = torch.tensor(len(batch.labels))
         return {"loss": loss, "correct": (logits.argmax(dim=1) == batch.labels).sum(), "seen": seen}
 

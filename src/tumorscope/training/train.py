@@ -18,7 +18,7 @@ from tumorscope.data.dataset import batches, training_batches
 from tumorscope.data.split import check_split
 from tumorscope.data.training_images import TrainingImages
 from tumorscope.models.bundle import Bundle, short_digest
-from tumorscope.models.device import Device, images_per_pass, torch_device
+from tumorscope.models.device import Device, torch_device
 from tumorscope.models.network import Classifier, build, initialise
 from tumorscope.storage import output_error
 from tumorscope.training.module import TrainingModule
@@ -119,7 +119,7 @@ def _fit(
             balanced=choice.balanced,
             edited_share=recipe.counterfactual_share,
         ),
-        batches(images.cache, "validation", batch_size=images_per_pass(torch_device(device))),
+        batches(images.cache, "validation", batch_size=64),
         ckpt_path=checkpoint if checkpoint.is_file() else None,
         weights_only=True,
     )

@@ -428,3 +428,16 @@ def test_runs_differ_by_seed_and_leave_every_class_in_training():
         assert min(part.counts("train").values()) > 0
         splits.add(tuple(record.split for record in part))
     assert len(splits) > 2
+
+
+def test_large_clusters_of_copies_do_not_swell_validation():
+    """Half of a class in clusters of 30 copies, as in scans saved over and over: a tenth is still a tenth."""
+    records = [replace(record, fold=number % 5) for number, record in enumerate(plain(200))]
+    copies = [row for row, record in enumerate(records) if record.label == LABELS[0]][::2]
+    for place, row in enumerate(copies):
+        records[row] = replace(records[row], group=f"slice-{place // 30}", fold=1)
+    for seed in range(6):
+        for part in split_folds(manifest_of(*records), folds=5, validation_share=0.1, seed=seed):
+            outside = sum(record.split != "test" for record in part)
+            held = sum(record.split == "validation" for record in part)
+            assert 0.05 * outside <= held <= 0.11 * outside

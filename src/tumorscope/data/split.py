@@ -1,6 +1,6 @@
 """Training, validation and test: stratified, by group; a leak is refused."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -176,26 +176,25 @@ def _cut_validation(manifest: Manifest, share: float, *, seed: int) -> Manifest:
 
 
 def _cut_run(manifest: Manifest, rows: Sequence[int], share: float, *, seed: int) -> Manifest:
-    """Take for validation a run of every class's images in the manifest's order, and what shares a group or pixels with them.
+    """Take for validation a run of every class's images in the manifest's order, whole groups and equal pixels together.
 
     Folds tell that patients were kept apart, but not which image is whose. The slices of a patient follow one another, so a run
     has two ends at most that cut through a patient; no test image is touched.
     """
     rng = np.random.default_rng(seed)
     units = _units(manifest.records)
-    of_label = {label: [row for row in rows if manifest.records[row].label == label] for label in LABELS}
-    of_label = {label: found for label, found in of_label.items() if found}
+    sizes = Counter(units[row] for row in rows)
     held: set[int] = set()
+    of_label = {label: [row for row in rows if manifest.records[row].label == label] for label in LABELS}
     for label, found in of_label.items():
         if len({units[row] for row in found}) == 1:
             raise SplitError(
                 f"{manifest.root}: class {label} has one image or group outside the test split, too few to cut a validation split."
             )
-        count = min(max(1, round(share * len(found))), len(found) - 1)
-        start = int(rng.integers(len(found) - count + 1))
-        held |= {units[row] for row in found[start : start + count]}
+        if found:
+            held |= _run([units[row] for row in found], sizes, max(1, round(share * len(found))), rng)
     for found in of_label.values():
-        if all(units[row] in held for row in found):  # groups may have taken the rest of a class along
+        if found and all(units[row] in held for row in found):  # groups of several classes may have taken the rest along
             held -= {units[found[0]]}
     splits = {row: "validation" if units[row] in held else "train" for row in rows}
     count = sum(side == "validation" for side in splits.values())
@@ -204,6 +203,18 @@ def _cut_run(manifest: Manifest, rows: Sequence[int], share: float, *, seed: int
         "named; a patient at an end of a run may stand in training too."
     )
     return _marked(manifest, splits, note=note)
+
+
+def _run(units: Sequence[int], sizes: Mapping[int, int], count: int, rng: np.random.Generator) -> set[int]:
+    """Return units that follow one another from a random place on, of so many images at most; those too large are passed over."""
+    start = int(rng.integers(max(1, len(units) - count + 1)))
+    held: set[int] = set()
+    left = count
+    for unit in (*units[start:], *units[:start]):
+        if unit not in held and sizes[unit] <= left:
+            held.add(unit)
+            left -= sizes[unit]
+    return held or {min(units, key=lambda unit: sizes[unit])}
 
 
 def _by_group(manifest: Manifest) -> str:

@@ -25,6 +25,8 @@ from tumorscope.labels import TUMOUR_LABELS
 _TRIES = 12
 _SMALLEST_MASK = 12
 _SHRINK = 0.93
+_SIZES = (0.8, 2.0)
+"""Smallest and largest size in a head of the same width, as a factor: other sources hold larger tumours than the donor's."""
 _SELLA_ROWS = (-0.28, 0.24)
 """Where nine in ten pituitary tumours of Cheng's set lie: rows from the head's middle, in its heights."""
 
@@ -73,7 +75,7 @@ def transplant(
     rng = np.random.default_rng((seed, 3))
     tumour = lift(donor_pixels, donor_mask, donor)
     appearance = HEALTHY if healthy else draw_appearance(rng)
-    scale = host.width / donor.width * rng.uniform(0.85, 1.2)
+    scale = host.width / donor.width * math.exp(rng.uniform(*np.log(_SIZES)))
     for attempt in range(_TRIES):
         place = _PLACES[label](tumour, host, scale * _SHRINK**attempt, rng)
         if place is not None and place.mask.sum() >= _SMALLEST_MASK:

@@ -18,7 +18,7 @@ from tumorscope.manifest import SLICE_GROUP, Manifest, Record, read_manifest, wr
 from tumorscope.scan import Scan
 from tumorscope.storage import write_atomically
 
-COUNTERFACTUAL_VERSION = 1
+COUNTERFACTUAL_VERSION = 2
 """Counts up whenever the same parents and seed give other pixels, so that no old cache is taken for a new one."""
 
 COUNTERFACTUAL = "counterfactual"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tumorscope.data.augmentation import Augmentation
-from tumorscope.data.dataset import Augmenter, EpochOrder, batches, normalise, resize, training_batches
+from tumorscope.data.dataset import Augmenter, Batch, EpochOrder, batches, normalise, resize, training_batches
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.training_images import TrainingImages
@@ -46,22 +46,27 @@ def test_batches_carry_pixels_and_labels_of_their_split(banded_cache):
     assert masks is None
 
 
+def unlabelled(images):
+    return Batch(images, torch.zeros(len(images), dtype=torch.int64))
+
+
 def test_flip_twice_is_the_identity():
     images = torch.rand(4, 1, 32, 32)
     augment = Augmenter(Augmentation(flip=1.0))
-    torch.testing.assert_close(augment(augment(images)[0])[0], images)
-    torch.testing.assert_close(augment(images)[0], images.flip(-1))
+    torch.testing.assert_close(augment(augment(unlabelled(images))).images, images)
+    torch.testing.assert_close(augment(unlabelled(images)).images, images.flip(-1))
 
 
 def test_augmentation_at_rest_changes_nothing():
     images = torch.rand(4, 1, 32, 32)
-    assert torch.equal(Augmenter(Augmentation())(images)[0], images)
+    assert torch.equal(Augmenter(Augmentation())(unlabelled(images)).images, images)
 
 
 def test_each_image_of_a_batch_is_augmented_by_its_own_draw():
     torch.manual_seed(0)
     images = torch.rand(1, 1, 48, 48).expand(6, 1, -1, -1).clone()
-    changed, _ = Augmenter(Augmentation(rotation_deg=20, zoom=(0.9, 1.1), shift=0.05, contrast=0.2, brightness=0.1))(images)
+    choice = Augmentation(rotation_deg=20, zoom=(0.9, 1.1), shift=0.05, contrast=0.2, brightness=0.1)
+    changed = Augmenter(choice)(unlabelled(images)).images
     assert changed.shape == images.shape
     assert changed.min() >= 0
     assert changed.max() <= 1
@@ -73,7 +78,7 @@ def test_rotation_stays_within_its_bound():
     torch.manual_seed(1)
     bar = torch.zeros(32, 1, 65, 65)
     bar[:, :, 30:35, 8:57] = 1
-    turned = Augmenter(Augmentation(rotation_deg=20))(bar)[0].numpy()[:, 0]
+    turned = Augmenter(Augmentation(rotation_deg=20))(unlabelled(bar)).images.numpy()[:, 0]
     rows, columns = np.mgrid[-32:33, -32:33]
     angles = []
     for image in turned:

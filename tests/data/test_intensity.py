@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tumorscope.data.augmentation import Augmentation
-from tumorscope.data.dataset import Augmenter
+from tumorscope.data.dataset import Augmenter, Batch
 from tumorscope.data.intensity import random_bias_field, random_coarse, random_curve, random_gamma, random_noise
 from tumorscope.errors import RecipeError
 
@@ -73,7 +73,7 @@ def test_masks_move_with_their_images():
     images = torch.zeros(16, 1, 64, 64)
     images[:, :, 10:30, 34:50] = 1.0
     augment = Augmenter(Augmentation(flip=0.5, rotation_deg=25, zoom=(0.8, 1.2), shift=0.1))
-    moved, masks = augment(images, images.clone())
+    moved, _, masks = augment(Batch(images, torch.zeros(16), images.clone()))
     overlap = ((moved > 0.5) & (masks > 0.5)).sum(dim=(1, 2, 3)) / ((moved > 0.5) | (masks > 0.5)).sum(dim=(1, 2, 3))
     assert overlap.min() > 0.85
     assert (moved - images).abs().mean() > 0.02
@@ -82,7 +82,7 @@ def test_masks_move_with_their_images():
 def test_masks_are_not_touched_by_changes_of_intensity():
     masks = (torch.rand(6, 1, 32, 32) > 0.5).float()
     choice = Augmentation(gamma=2, curve=0.5, bias_field=0.4, coarse=0.5, noise=0.1, contrast=0.2)
-    images, kept = Augmenter(choice)(torch.rand(6, 1, 32, 32), masks.clone())
+    images, _, kept = Augmenter(choice)(Batch(torch.rand(6, 1, 32, 32), torch.zeros(6), masks.clone()))
     assert torch.equal(kept, masks)
     assert np.isfinite(images.numpy()).all()
 

@@ -97,8 +97,8 @@ def test_stored_state_of_another_recipe_is_refused_and_kept(images, tmp_path):
 
 def test_diverged_loss_ends_with_advice(images, tmp_path, monkeypatch):
     class Nothing(torch.nn.Module):
-        def forward(self, images, masks):
-            return images * float("nan"), masks
+        def forward(self, batch):
+            return batch._replace(images=batch.images * float("nan"))
 
     monkeypatch.setattr("tumorscope.training.module.Augmenter", lambda augmentation: Nothing())
     with pytest.raises(TrainingError, match=r"loss became nan in epoch 1.*learning_rate"):

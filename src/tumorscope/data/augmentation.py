@@ -1,4 +1,4 @@
-"""What may be changed at random in training images; the changing itself is in `dataset` and `intensity`."""
+"""What may be changed at random in training images; the changing itself is in `dataset`, `intensity` and `lesions`."""
 
 from dataclasses import dataclass
 
@@ -21,6 +21,9 @@ class Augmentation:
             bright in one sequence is dark in another.
         bias_field: Strength of a slow change of brightness over the image, as a standard deviation of its logarithm.
         coarse: Probability of a lower resolution, brought back to the image's size.
+        recoloured: Probability that an outlined tumour gets another contrast to the tissue around it (`data.lesions`); what tells
+            its type may then be gone, so that it counts as one of unstated type.
+        drawn: Probability that a lesion is drawn into a scan without a tumour, which then counts as one of unstated type.
         noise: Largest standard deviation of noise added to intensities of the range 0 to 1; a third of the images get some.
     """
 
@@ -34,10 +37,12 @@ class Augmentation:
     curve: float = 0.0
     bias_field: float = 0.0
     coarse: float = 0.0
+    recoloured: float = 0.0
+    drawn: float = 0.0
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        shares = ("flip", "shift", "brightness", "contrast", "curve", "bias_field", "coarse", "noise")
+        shares = ("flip", "shift", "brightness", "contrast", "curve", "bias_field", "coarse", "recoloured", "drawn", "noise")
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise RecipeError(f"augmentation.{name} = {getattr(self, name)}: allowed are 0 to 1.")

@@ -12,9 +12,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tumorscope.data.augmentation import Augmentation
 from tumorscope.data.intensity import random_bias_field, random_coarse, random_curve, random_gamma, random_noise
+from tumorscope.data.lesions import UNSTATED, drawn_lesions, recoloured
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.training_images import TrainingImages, edited_count
+from tumorscope.labels import LABELS, NO_TUMOUR
 
 
 class Batch(NamedTuple):
@@ -22,7 +24,8 @@ class Batch(NamedTuple):
 
     Attributes:
         images: uint8, shape (batch, 1, size, size).
-        labels: Positions in `LABELS`, int64, shape (batch,).
+        labels: Positions in `LABELS`, int64, shape (batch,); `lesions.UNSTATED` for a tumour of unstated
+            type.
         masks: Where the tumour is, bool, shape of `images`, all false without an outline; None where no masks are needed.
     """
 
@@ -145,7 +148,7 @@ def _loader(images: TrainingImages, order: EpochOrder) -> DataLoader[Batch]:
 
 
 class Augmenter(torch.nn.Module):
-    """Changes images at random, and moves their masks with them.
+    """Changes images at random, and their masks and labels with them.
 
     It draws from torch's global generator, which the training loop seeds at every epoch.
     """
@@ -167,18 +170,36 @@ class Augmenter(torch.nn.Module):
             levels.append(K.RandomBrightness((1 - augmentation.brightness, 1 + augmentation.brightness), p=1.0))
         self._levels = K.AugmentationSequential(*levels, data_keys=["input"]) if levels else None
 
-    def forward(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return changed images and masks.
+    def forward(self, batch: Batch) -> Batch:
+        """Return a changed batch.
 
         Args:
-            images: float, shape (batch, 1, h, w), range 0 to 1.
-            masks: float, same shape, 1 where the tumour is; None where none are needed.
+            batch: Images float, range 0 to 1; masks float, 1 where the tumour is, or None.
         """
+        images, labels = batch.images, batch.labels
+        masks = batch.masks
         if self._geometry is not None and masks is not None:
             images, masks = self._geometry(images, masks, data_keys=["input", "mask"])
         elif self._geometry is not None:
             images = self._geometry(images)
-        return self._changed_levels(images), masks
+        if self._choice.recoloured and masks is not None:
+            images, changed = recoloured(images, masks, self._choice.recoloured)
+            labels = labels.masked_fill(changed, UNSTATED)
+        if self._choice.drawn:
+            images, masks, labels = self._drawn(images, masks, labels)
+        return Batch(self._changed_levels(images), labels, masks)
+
+    def _drawn(self, images: Tensor, masks: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Draw lesions into some scans without a tumour."""
+        healthy = labels == LABELS.index(NO_TUMOUR)
+        chosen = (healthy & (torch.rand(len(labels), device=labels.device) < self._choice.drawn)).nonzero()[:, 0]
+        if not len(chosen):
+            return images, masks, labels
+        pictures, lesions = drawn_lesions(images[chosen])
+        shown = lesions.flatten(1).any(dim=1)
+        images = images.index_copy(0, chosen, pictures)
+        masks = None if masks is None else masks.index_copy(0, chosen, lesions)
+        return images, masks, labels.index_fill(0, chosen[shown], UNSTATED)
 
     def _changed_levels(self, images: Tensor) -> Tensor:
         choice = self._choice

@@ -8,8 +8,10 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from tumorscope.data.dataset import Augmenter, Batch, normalise, resize
+from tumorscope.data.lesions import UNSTATED
 from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.models.network import Classifier
+from tumorscope.training.classification_loss import classification_loss, with_likely_types
 from tumorscope.training.outline_loss import around, cells_loss, outline_cells, peak_loss
 from tumorscope.training.recipe import NetworkRecipe, Recipe
 
@@ -24,43 +26,60 @@ class TrainingModule(lightning.LightningModule):
         self.choice = recipe.network(network.name)
         self.augment = Augmenter(recipe.augmentation)
         self.cells = network.cell_grid()
+        self.frozen = torch.nn.ModuleList(list(network.features.children())[: self.choice.frozen_blocks])
+        self.frozen.requires_grad_(False)
         self.validation_logits: list[Tensor] = []
         self.validation_labels: list[Tensor] = []
 
     @property
+    def uses_masks(self) -> bool:
+        """Whether the training images' outlines are of use."""
+        return bool(self.choice.guidance or self.recipe.augmentation.recoloured)
+
+    @property
     def train_size(self) -> int:
         return self.choice.size_at(self.current_epoch, image_size=self.recipe.preprocessing.image_size)
+
+    def train(self, mode: bool = True) -> "TrainingModule":
+        """Switch between training and evaluation; frozen blocks stay in evaluation."""
+        super().train(mode)
+        self.frozen.eval()
+        return self
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch + 1)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn stored grids into the network's input; here, and not in the step, to stay in float32."""
-        images = batch.images.float() / 255
-        masks = batch.masks.float() if batch.masks is not None and self.choice.guidance else None
+        masks = batch.masks.float() if batch.masks is not None and self.uses_masks else None
+        images, labels, masks = Batch(batch.images.float() / 255, batch.labels, masks)
         if self.trainer.training:
-            images, masks = self.augment(images, masks)
+            images, labels, masks = self.augment(Batch(images, labels, masks))
             images = resize(images, self.train_size)
-            masks = None if masks is None else resize(masks, self.train_size)
-        return Batch(normalise(images, self.recipe.preprocessing), batch.labels, masks)
+            masks = resize(masks, self.train_size) if masks is not None and self.choice.guidance else None
+        return Batch(normalise(images, self.recipe.preprocessing), labels, masks)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the loss of a batch, and how many of its images are answered right."""
         feature_map = self.network.features(batch.images)
         logits = self.network.classify(feature_map).float()
-        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.choice.label_smoothing)
+        loss = classification_loss(logits, batch.labels, smoothing=self.choice.label_smoothing)
         if batch.masks is not None:
             with torch.autocast(feature_map.device.type, enabled=False):
                 loss = loss + self._guidance(feature_map.float(), batch.labels, batch.masks)
-        seen = torch.tensor(len(batch.labels))
-        return {"loss": loss, "correct": (logits.argmax(dim=1) == batch.labels).sum(), "seen": seen}
+        stated = batch.labels != UNSTATED
+        return {"loss": loss, "correct": (logits.argmax(dim=1) == batch.labels)[stated].sum(), "seen": stated.sum()}
 
     def _guidance(self, feature_map: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
-        """Return what outlines add to the loss; images with a tumour and no outline add nothing."""
+        """Return what outlines add to the loss; images with a tumour and no outline add nothing.
+
+        Where the type is unstated, it counts as the one that the network thinks most likely.
+        """
         choice, evidence = self.choice.guidance, self.network.evidence(feature_map)
         touched = outline_cells(masks, self.cells, (evidence.shape[2], evidence.shape[3]))
         outlined = touched.flatten(1).any(dim=1)
         loss = evidence.new_zeros(())
+        labels = with_likely_types(labels, self.network.classify(feature_map))
         if choice.peak and outlined.any():
             true = evidence[torch.arange(len(labels), device=labels.device), labels]
             loss = loss + choice.peak * peak_loss(true[outlined], around(touched[outlined])).mean()
@@ -86,7 +105,11 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         choice = self.choice
         optimizer_class = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[choice.optimizer]
-        optimizer = optimizer_class(self.network.parameters(), lr=choice.learning_rate, weight_decay=choice.weight_decay)
+        optimizer = optimizer_class(
+            [weights for weights in self.network.parameters() if weights.requires_grad],
+            lr=choice.learning_rate,
+            weight_decay=choice.weight_decay,
+        )
         steps = int(self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": _schedule(choice, optimizer, steps), "interval": "step"}}
 

@@ -33,6 +33,8 @@ class NetworkRecipe(BaseModel):
         sizes: Training resolution: pairs of (share of all epochs, pixels) in order, the shares rising to 1; empty trains at the
             full image size. Validation and test always use the full size.
         output_stride: One of the network's `OUTPUT_STRIDES`; None takes its usual one.
+        frozen_blocks: First blocks of the feature extractor that keep the weights they start from, statistics included; only for a
+            network that starts from trained weights.
         balanced: Whether every class is drawn equally often in training, whatever its number of images.
         guidance: What outlines add to the loss, where images have one.
     """
@@ -54,6 +56,7 @@ class NetworkRecipe(BaseModel):
     patience_epochs: int | None = Field(default=None, ge=1)
     sizes: tuple[tuple[float, int], ...] = ()
     output_stride: int | None = None
+    frozen_blocks: int = Field(default=0, ge=0, le=18)
     balanced: bool = False
     guidance: Guidance = Guidance()
 
@@ -98,7 +101,7 @@ class Recipe(BaseModel):
     @property
     def wants_outlines(self) -> bool:
         """Whether any choice makes use of tumour outlines."""
-        return bool(self.counterfactual_share or self.mobilenet_v2.guidance or self.cnn.guidance)
+        return bool(self.counterfactual_share or self.augmentation.recoloured or self.mobilenet_v2.guidance or self.cnn.guidance)
 
     def network(self, name: str) -> NetworkRecipe:
         """Return how the network of that name is trained."""

@@ -70,9 +70,17 @@ def test_a_meningioma_touches_the_inner_border_of_the_skull(donor, donor_mask, h
 
 
 def test_the_tumour_is_rescaled_to_the_size_of_the_head(donor, donor_mask, head):
-    for seed in SEEDS:
-        mask = transplant(donor, donor_mask, head(seed=2, size=96), label="glioma", seed=seed)[1]
-        assert 0.25 * 0.6 < mask.sum() / donor_mask.sum() < 0.25 * 1.6
+    hosts = [head(seed=2, size=96), head(seed=2, size=192)]
+    areas = [[transplant(donor, donor_mask, host, label="glioma", seed=seed)[1].sum() for seed in SEEDS] for host in hosts]
+    ratios = np.array(areas[0]) / np.array(areas[1])
+    assert 0.8 * 0.25 < np.median(ratios) < 1.25 * 0.25
+
+
+def test_sizes_vary_up_to_twice_the_donors(donor, donor_mask, head):
+    host = head(seed=2, size=192)
+    grown = [transplant(donor, donor_mask, host, label="glioma", seed=seed)[1].sum() / donor_mask.sum() for seed in range(16)]
+    assert 0.5 < min(grown) < 1.1
+    assert 1.5 < max(grown) < 4.4
 
 
 def test_contrast_varies_with_the_seed_in_both_directions(donor, donor_mask, host):

@@ -19,8 +19,11 @@ ERASED_ELSEWHERE, TRANSPLANTED_HEALTHY = "erased_elsewhere", "transplanted_healt
 KINDS: tuple[str, ...] = (ERASED, TRANSPLANTED, ERASED_ELSEWHERE, TRANSPLANTED_HEALTHY)
 """What is done to a scan; the last two are controls that leave the label, so that an edit does not give away the class."""
 
-SHARES: Mapping[str, float] = MappingProxyType({ERASED: 0.3, TRANSPLANTED: 0.3, ERASED_ELSEWHERE: 0.2, TRANSPLANTED_HEALTHY: 0.2})
-"""How many of each kind, unless asked otherwise."""
+SHARES: Mapping[str, float] = MappingProxyType({ERASED: 0.6, TRANSPLANTED: 0.2, ERASED_ELSEWHERE: 0.1, TRANSPLANTED_HEALTHY: 0.1})
+"""How many of each kind, unless asked otherwise. Mostly scans without a tumour: what other sources show most of is false alarms."""
+
+_ERASED_OF: Mapping[str, float] = MappingProxyType({"glioma": 0.2, "meningioma": 0.2, "pituitary": 0.6})
+"""Whose tumours are erased, in parts: no set of scans without a tumour shows many a sella."""
 
 _TRIES = 20
 
@@ -78,9 +81,8 @@ class Workshop:
             )
         weights = np.array([shares[kind] for kind in self.kinds])
         self.weights = weights / weights.sum()
-        self.by_label = [
-            found for label in TUMOUR_LABELS if (found := [record for record in self.tumours if record.label == label])
-        ]
+        by_label = {label: [record for record in self.tumours if record.label == label] for label in TUMOUR_LABELS}
+        self.by_label = {label: found for label, found in by_label.items() if found}
 
     def make(self, number: int) -> Counterfactual:
         """Return the counterfactual scan of a number from 0 on; pairs of records in which nothing has room are passed over.
@@ -92,7 +94,7 @@ class Workshop:
         rng = np.random.default_rng((self.seed, number))
         kind = str(rng.choice(self.kinds, p=self.weights))
         for _ in range(_TRIES):
-            of_label = self.by_label[int(rng.integers(len(self.by_label)))]
+            of_label = self.by_label[self._draw_label(kind, rng)]
             tumour = of_label[int(rng.integers(len(of_label)))]
             host = self.hosts[int(rng.integers(len(self.hosts)))] if self.hosts else tumour
             made = self._make(kind, tumour, host, seed=int(rng.integers(2**31)))
@@ -101,6 +103,10 @@ class Workshop:
         raise DataError(
             f"{self.manifest.root}: no room for a scan of kind {kind} in {_TRIES} pairs of images. Ask for a share of 0 of it."
         )
+
+    def _draw_label(self, kind: str, rng: np.random.Generator) -> str:
+        parts = np.array([_ERASED_OF[label] if kind == ERASED else 1.0 for label in self.by_label])
+        return str(rng.choice(list(self.by_label), p=parts / parts.sum()))
 
     def _make(self, kind: str, tumour: Record, host: Record, *, seed: int) -> Counterfactual | None:
         """Return one edit of given records, or None where it has no room; the mask of an outline may be empty, too."""
@@ -128,7 +134,7 @@ class Workshop:
 
 
 def counterfactuals(manifest: Manifest, *, seed: int, count: int, shares: Mapping[str, float] = SHARES) -> Iterator[Counterfactual]:
-    """Yield counterfactual scans made of training images: tumours by class in equal parts, hosts at random.
+    """Yield counterfactual scans made of training images: tumours by class, hosts at random.
 
     Args:
         manifest: Training images only, as `in_split("train")` returns them, some with masks.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
@@ -18,9 +19,12 @@ from tumorscope.data.audit.provenance import with_folder_sources
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.sources import index_source
 from tumorscope.errors import EvaluationError
-from tumorscope.evaluation.evaluate import probabilities_of
 from tumorscope.evaluation.external import ExternalAnswers, summarise_external, write_external_predictions
+from tumorscope.evaluation.halves import CHOOSING, FINAL, final_half
 from tumorscope.evaluation.lookup import nearest
+from tumorscope.explanation.looking import Looker
+from tumorscope.explanation.outlines import read_outlines
+from tumorscope.explanation.pointing import points_of, summarise_points
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, read_manifest, write_manifest
 from tumorscope.models.bundle import load_bundle
@@ -75,12 +79,14 @@ def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporte
         for name in (*names, LOOKUP):
             place = folder.model(name) / f"external_{external.name}_metrics.json"
             stamp = _stamp(folder, name)
-            if read_content(place).get("answered_by") == stamp:
+            stored = read_content(place)
+            if stored.get("answered_by") == stamp and "heatmaps" in stored:
                 continue
             with reporter.counting(f"{name} on {external.name}"):
-                probabilities = (
-                    _looked_up(folder, cache) if name == LOOKUP else _answered(folder, name, cache, torch_device(device))
-                )
+                if name == LOOKUP:
+                    probabilities, points = _looked_up(folder, cache), list[dict[str, np.ndarray]]()
+                else:
+                    probabilities, points = _answered(folder, name, cache, torch_device(device))
             answers = _answers(manifest, probabilities)
             write_external_predictions(answers, folder.model(name) / f"external_{external.name}_predictions.csv")
             content = {
@@ -88,15 +94,38 @@ def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporte
                 "model": name,
                 **asdict(external),
                 **summarise_external(answers, seed=folder.recipe().seed),
+                "heatmaps": _pointing(answers, points) if points else None,
                 "answered_by": stamp,
             }
             write_atomically(place, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def _answered(folder: RunFolder, name: str, cache: PixelCache, device: Any) -> np.ndarray:  # noqa: ANN401  torch stays out of here
-    bundles = [load_bundle(part.model(name)) for part in fold_folders(folder)]
-    answers: np.ndarray = np.mean([probabilities_of(bundle, cache, device=device) for bundle in bundles], axis=0)
-    return answers
+def _answered(
+    folder: RunFolder, name: str, cache: PixelCache, device: torch.device
+) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
+    """Return the mean answer of all folds' models, and where the maps of each of them point."""
+    outlines = read_outlines(cache.manifest, range(len(cache.manifest)), cache.preprocessing)
+    answers, points = [], []
+    for part in fold_folders(folder):
+        bundle = load_bundle(part.model(name))
+        looker = Looker(bundle.network, bundle.preprocessing, device)
+        looked = looker.look(cache.grids)
+        answers.append(looked.probabilities)
+        points.append(points_of(looker, looked, outlines))
+    return np.mean(answers, axis=0), points
+
+
+def _pointing(answers: ExternalAnswers, points: list[dict[str, np.ndarray]]) -> dict[str, Any] | None:
+    """Where maps point, in all, by source, and in each half."""
+    everything = np.ones(len(answers.paths), dtype=bool)
+    final = final_half(answers.groups, answers.paths)
+    sources = {name or "unknown": np.array([source == name for source in answers.sources]) for name in sorted(set(answers.sources))}
+    found = summarise_points(points, everything)
+    return found and {
+        **found,
+        "sources": {name: summarise_points(points, rows) for name, rows in sources.items()},
+        "halves": {CHOOSING: summarise_points(points, ~final), FINAL: summarise_points(points, final)},
+    }
 
 
 def _looked_up(folder: RunFolder, cache: PixelCache) -> np.ndarray:

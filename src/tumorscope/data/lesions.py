@@ -32,9 +32,17 @@ def recoloured(images: Tensor, masks: Tensor, probability: float) -> tuple[Tenso
     Returns:
         The images, and which of them were changed, bool, shape (batch,).
     """
+    chosen = (torch.rand(len(images), device=images.device) < probability) & (masks > 0.5).flatten(1).any(dim=1)
+    rows = chosen.nonzero()[:, 0]
+    if not len(rows):
+        return images, chosen
+    changed, usable = _recoloured(images[rows], (masks[rows] > 0.5).float())
+    return images.index_copy(0, rows[usable], changed[usable]), chosen.index_copy(0, rows, usable)
+
+
+def _recoloured(images: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Return images with the tumours changed, and where that makes sense: neither specks nor without anything around them."""
     size = images.shape[-1]
-    inside = (masks > 0.5).float()
-    count = inside.sum((2, 3), keepdim=True)
     gap = _odd(0.055 * size)
     near = _grown(inside, gap)
     ring = (_grown(near, gap) - near) * (images > _DARK).float()
@@ -43,11 +51,8 @@ def recoloured(images: Tensor, masks: Tensor, probability: float) -> tuple[Tenso
     level = (around + torch.where(_chance(images, 0.65), change, -change)).clamp(0.02, 1)
     level = torch.where((level - around).abs() < _LEAST_CHANGE, around + 2 * _LEAST_CHANGE, level)
     wanted = (level + _between(images, 0.3, 1.5) * (images - own)).clamp(0, 1)
-    edge = _odd(0.03 * size)
-    soft = functional.avg_pool2d(functional.pad(inside, (edge // 2,) * 4, mode="replicate"), edge, stride=1)
-    usable = (count > _SMALLEST * size * size) & (ring.flatten(1).any(dim=1)[:, None, None, None])
-    chosen = _chance(images, probability) & usable
-    return torch.lerp(images, wanted, soft * chosen.float()), chosen[:, 0, 0, 0]
+    usable = (inside.sum((1, 2, 3)) > _SMALLEST * size * size) & ring.flatten(1).any(dim=1)
+    return torch.lerp(images, wanted, _box(inside, _odd(0.03 * size))), usable
 
 
 def drawn_lesions(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,10 +64,9 @@ def drawn_lesions(images: Tensor) -> tuple[Tensor, Tensor]:
     """
     size = images.shape[-1]
     distance = _distance(images)
-    head = (functional.avg_pool2d(images, 5, stride=1, padding=2) > _DARK).float()
+    head = (_box(images, 5) > _DARK).float()
     around = _mean(images, ((distance > 1) & (distance < 1.8)).float() * head)
-    smooth = functional.avg_pool2d(images, _odd(0.055 * size), stride=1, padding=_odd(0.055 * size) // 2, count_include_pad=False)
-    detail = images - smooth
+    detail = images - _box(images, _odd(0.055 * size))
     grain = _field(images, size // 3) * _between(images, 0, 0.05) + _field(images, 14) * _between(images, 0, 0.06)
     halo = torch.sigmoid((_between(images, 1.2, 1.8) - distance) / 0.15) * _chance(images, 0.4) * _between(images, 0.3, 0.9)
     body = torch.sigmoid((1 - distance) / _between(images, 0.03, 0.12))
@@ -83,8 +87,7 @@ def _distance(images: Tensor) -> Tensor:
         (torch.arange(columns, device=images.device) + 0.5) / columns,
         indexing="ij",
     )
-    wide = _odd(0.14 * columns)
-    tissue = functional.avg_pool2d(images, wide, stride=1, padding=wide // 2) > _TISSUE
+    tissue = _box(images, _odd(0.14 * columns)) > _TISSUE
     central = (down - _MIDDLE) ** 2 + (across - 0.5) ** 2 < _REACH**2
     chosen = torch.multinomial((tissue & central).flatten(1).float() + 1e-6, 1)[:, 0]
     down = down - down.flatten()[chosen].view(count, 1, 1, 1)
@@ -117,8 +120,18 @@ def _mean(images: Tensor, where: Tensor) -> Tensor:
 
 
 def _grown(area: Tensor, width: int) -> Tensor:
-    grown: Tensor = functional.max_pool2d(area, width, stride=1, padding=width // 2)
+    """Return the maximum over a square around every pixel; along rows and columns apart, which is many times faster."""
+    half = width // 2
+    along = functional.max_pool2d(area, (1, width), stride=1, padding=(0, half))
+    grown: Tensor = functional.max_pool2d(along, (width, 1), stride=1, padding=(half, 0))
     return grown
+
+
+def _box(images: Tensor, width: int) -> Tensor:
+    """Return the mean over a square around every pixel, as far as it lies in the image; along rows and columns apart."""
+    half = width // 2
+    along = functional.avg_pool2d(images, (1, width), stride=1, padding=(0, half), count_include_pad=False)
+    return functional.avg_pool2d(along, (width, 1), stride=1, padding=(half, 0), count_include_pad=False)
 
 
 def _odd(length: float) -> int:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tumorscope.data.decode import decode_file, decode_record
 from tumorscope.data.sources import index_source, recognise
-from tumorscope.errors import SourceError
+from tumorscope.errors import DecodeError, SourceError
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, Record
 
@@ -226,6 +226,23 @@ def test_progress_is_told_for_every_image(tmp_path):
     calls = []
     index_source(tmp_path, progress=lambda done, whole: calls.append((done, whole)))
     assert calls == [(number, 12) for number in range(1, 13)]
+
+
+def test_whoever_needs_pixels_sees_every_decoded_image_and_may_refuse_it(tmp_path):
+    split_folder(tmp_path)
+    seen = {}
+
+    def look(manifest, record, scan):
+        seen[record.path] = record.sha256 == scan.sha256
+        if record.path.startswith("Testing/no"):
+            raise DecodeError(f"{record.path}: changed.", fault="missing")
+
+    manifest = index_source(tmp_path, seen=look)
+    assert len(seen) == 12
+    assert all(seen.values())
+    assert [image.fault for image in manifest.broken] == ["missing"] * len(manifest.broken)
+    assert {record.path for record in manifest} | {image.path for image in manifest.broken} == set(seen)
+    assert manifest.broken
 
 
 def test_the_published_test_split_is_recognised_by_its_counts():

@@ -172,6 +172,7 @@ def audit(
     from tumorscope.apps.audit_folder import audit_against, write_audit
     from tumorscope.apps.external_sets import external_name
     from tumorscope.data.audit.audit import audit as examine
+    from tumorscope.data.audit.looks import Looks
     from tumorscope.data.sources import index_source
     from tumorscope.storage import refuse_closed_folder
 
@@ -179,12 +180,15 @@ def audit(
         raise UsageError("--masks needs --against OTHER, the set whose outlines are carried over to SOURCE.")
     reporter = _reporter()
     refuse_closed_folder(output, option="-o")
+    looks = Looks()
     with reporter.counting("index") as progress:
-        manifest = index_source(data_verbs.named_source(source), class_order=_class_order(classes), progress=progress)
+        manifest = index_source(
+            data_verbs.named_source(source), class_order=_class_order(classes), seen=looks.take, progress=progress
+        )
     for note in manifest.notes:
         reporter.say(f"  {note}")
     with reporter.counting("audit") as progress:
-        found = examine(manifest, join_neighbours=join_neighbours, progress=progress)
+        found = examine(manifest, join_neighbours=join_neighbours, looks=looks, progress=progress)
     if against is not None:
         path = data_verbs.named_source(against)
         with reporter.counting("index the other set") as progress:

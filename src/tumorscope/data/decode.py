@@ -396,4 +396,5 @@ def _grey(image: Image.Image) -> np.ndarray:
     if image.mode == "L":
         return np.asarray(image, dtype=np.uint8)
     # By way of RGB: from CMYK there is no straight way, and palettes with transparency warn without the A.
-    return np.asarray(image.convert("RGBA" if image.mode == "P" else "RGB").convert("L"))
+    colour = image if image.mode == "RGB" else image.convert("RGBA" if image.mode == "P" else "RGB")
+    return np.asarray(colour.convert("L"))

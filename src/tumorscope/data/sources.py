@@ -16,8 +16,10 @@ from tumorscope.data.table_source import read_table_source
 from tumorscope.errors import DecodeError, SourceError
 from tumorscope.labels import LABELS, find_label, parse_label
 from tumorscope.manifest import SPLIT_WORDS, Broken, Manifest, Record, split_item
+from tumorscope.scan import Scan
 
 Progress = Callable[[int, int], None]
+Seen = Callable[[Manifest, Record, Scan], None]
 
 LAYOUTS = (
     "a folder of class folders, a folder with Training and Testing, NPZ files, Cheng's MATLAB files, or a CSV with the columns "
@@ -29,7 +31,9 @@ _IGNORED = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 _TEST_COUNTS = {"nickparvar": {"glioma": 300, "meningioma": 306, "notumor": 405, "pituitary": 300}}
 
 
-def index_source(path: Path, *, class_order: tuple[str, ...] | None = None, progress: Progress | None = None) -> Manifest:
+def index_source(
+    path: Path, *, class_order: tuple[str, ...] | None = None, seen: Seen | None = None, progress: Progress | None = None
+) -> Manifest:
     """Return the manifest of a data set, every image decoded once.
 
     An image that cannot be decoded is left out, named in the notes and kept as `Manifest.broken`. The notes also say what was
@@ -38,6 +42,8 @@ def index_source(path: Path, *, class_order: tuple[str, ...] | None = None, prog
     Args:
         path: A folder, an NPZ or MATLAB file, or a CSV.
         class_order: Labels that the integers of an NPZ stand for, in order; None takes the file's own names, else `LABELS`.
+        seen: Called with every image that was decoded, its record complete, so that who needs pixels need not decode again; in
+            several threads at once. An image for which it raises DecodeError counts as broken.
         progress: Called with (done, all) now and then.
 
     Raises:
@@ -48,7 +54,7 @@ def index_source(path: Path, *, class_order: tuple[str, ...] | None = None, prog
     manifest = _read(path.resolve(), class_order)
     if class_order is not None and not any(split_item(record.path)[1] for record in manifest):
         raise SourceError(f"{path}: --classes says what integers in NPZ files stand for; these labels are names. Leave it out.")
-    return _decoded(_with_subjects(manifest), progress)
+    return _decoded(_with_subjects(manifest), seen, progress)
 
 
 def _with_subjects(manifest: Manifest) -> Manifest:
@@ -188,12 +194,16 @@ def _counted(records: Sequence[Record]) -> str:
     return ", ".join(f"{label} {counts[label]}" for label in LABELS)
 
 
-def _decoded(manifest: Manifest, progress: Progress | None) -> Manifest:
+def _decoded(manifest: Manifest, seen: Seen | None, progress: Progress | None) -> Manifest:
     """Fill in every pixel digest; leave out and name what cannot be decoded."""
 
     def digest(record: Record) -> Record | Broken:
         try:
-            return replace(record, sha256=decode_record(manifest, record).sha256)
+            scan = decode_record(manifest, record)
+            complete = replace(record, sha256=scan.sha256)
+            if seen is not None:
+                seen(manifest, complete, scan)
+            return complete
         except DecodeError as error:
             return Broken(record.path, record.label, record.split, error.fault, str(error))
 

@@ -55,10 +55,12 @@ def likeness(
     """
     result = np.zeros(len(a), dtype=np.float32)
     starts = range(0, len(a), _AT_ONCE)
+    by_second = np.argsort(b, kind="stable")
 
     def one_block(start: int) -> None:
-        part = slice(start, start + _AT_ONCE)
-        result[part] = _block(_turned(frames, a[part], transform[part]), frames[b[part]].astype(np.float32))
+        part = by_second[start : start + _AT_ONCE]
+        seconds, which = np.unique(b[part], return_inverse=True)
+        result[part] = _block(_turned(frames, a[part], transform[part]), frames[seconds].astype(np.float32), which)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(one_block, starts), start=1):
@@ -67,12 +69,14 @@ def likeness(
     return result
 
 
-def _block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _block(first: np.ndarray, seconds: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Likeness of each first frame and the one of the seconds that `which` names; those are few, as a frame has several pairs."""
     result = np.zeros(len(first), dtype=np.float32)
-    kept, moves = _coarse_moves(_halved(first), _halved(second))
+    kept, moves = _coarse_moves(_halved(first), _halved(seconds)[which])
     if len(kept):
-        moved = _moved(first[kept], moves)
-        result[kept] = _explained(_detail(moved), _detail(second[kept]))[0]
+        needed, place = np.unique(which[kept], return_inverse=True)
+        detail = _detail(seconds[needed])[place]
+        result[kept] = _explained(_detail(_moved(first[kept], moves)), detail)[0]
     return result
 
 
@@ -105,8 +109,8 @@ def _explained(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
     place = np.linspace(-1, 1, side, dtype=np.float32)
     parts = np.empty((count, _PARTS, side, side), dtype=np.float32)
     parts[:, 0] = first
-    parts[:, 1] = _slope(first)
-    parts[:, 2] = _slope(first.transpose(0, 2, 1)).transpose(0, 2, 1)
+    _write_slope(first, parts[:, 1])
+    _write_slope(first.transpose(0, 2, 1), parts[:, 2].transpose(0, 2, 1))
     np.multiply(parts[:, 1], place[:, None], out=parts[:, 3])
     np.multiply(parts[:, 2], place, out=parts[:, 4])
     flat = parts.reshape(count, _PARTS, -1)
@@ -123,11 +127,12 @@ def _explained(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.sqrt(explained.clip(0, 1)).astype(np.float32), weights
 
 
-def _slope(frames: np.ndarray) -> np.ndarray:
-    """Change from row to row, by central differences, 0 at the first and last row."""
-    slope = np.zeros_like(frames)
-    slope[:, 1:-1] = (frames[:, 2:] - frames[:, :-2]) / 2
-    return slope
+def _write_slope(frames: np.ndarray, slope: np.ndarray) -> None:
+    """Write the change from row to row, by central differences, 0 at the first and last row."""
+    inner = slope[:, 1:-1]
+    np.subtract(frames[:, 2:], frames[:, :-2], out=inner)
+    inner *= 0.5
+    slope[:, [0, -1]] = 0
 
 
 def _moved(frames: np.ndarray, moves: np.ndarray) -> np.ndarray:
@@ -146,7 +151,8 @@ def _moved(frames: np.ndarray, moves: np.ndarray) -> np.ndarray:
 
 
 def _halved(frames: np.ndarray) -> np.ndarray:
-    half: np.ndarray = frames.reshape(len(frames), _HALF, 2, _HALF, 2).mean(axis=(2, 4), dtype=np.float32)
+    rows = frames[:, ::2] + frames[:, 1::2]
+    half: np.ndarray = (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25)
     return half
 
 

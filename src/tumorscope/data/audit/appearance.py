@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tumorscope.data.audit.frames import FRAME_SIZE, content_box
+from tumorscope.data.audit.frames import FRAME_SIZE, Framed
 
 _NEAR_BLACK = 12
 _NEAR_WHITE = 250
 
+_PLACES = np.arange(FRAME_SIZE)
 _ROWS, _COLUMNS = np.mgrid[-1 : 1 : FRAME_SIZE * 1j, -1 : 1 : FRAME_SIZE * 1j]
 _RADIUS = _ROWS**2 + _COLUMNS**2
 _INSIDE, _ELLIPSE, _SURROUND = _RADIUS < 0.8, _RADIUS < 1, _RADIUS > 1.1
@@ -69,19 +70,19 @@ class Appearance:
     lettering: float
 
 
-def appearance(pixels: np.ndarray) -> Appearance:
+def appearance(pixels: np.ndarray, content: Framed) -> Appearance:
     """Return what a picture looks like.
 
     Args:
         pixels: uint8, shape (rows, columns).
+        content: `framed` of the same pixels.
     """
     shares = cv2.calcHist([pixels], [0], None, [256], [0, 256]).ravel() / pixels.size
     mean, std = (float(value.ravel()[0]) for value in cv2.meanStdDev(pixels))
-    top, bottom, left, right = content_box(pixels)
+    top, bottom, left, right = content.box
     rows, columns = pixels.shape
-    box = pixels[top:bottom, left:right]
     darkest, brightest, noise = _corners(pixels)
-    dark_surround, outline_fit, roughness = _likeness(box)
+    dark_surround, outline_fit, roughness = _likeness(content.frame)
     return Appearance(
         levels=int(np.count_nonzero(shares)),
         top_level_share=float(shares.max()),
@@ -119,7 +120,7 @@ def lettering(pixels: np.ndarray) -> float:
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     smooth = cv2.GaussianBlur(pixels, (3, 3), 0)
     threshold, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    content = (smooth > threshold * _HEAD_LEVEL).astype(np.uint8)
+    content = cv2.threshold(smooth, threshold * _HEAD_LEVEL, 1, cv2.THRESH_BINARY)[1]
     outlines, _ = cv2.findContours(content, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not outlines:
         return 0.0
@@ -160,10 +161,8 @@ def _sharpness(pixels: np.ndarray, std: float) -> float:
     return float(cv2.norm(cv2.Laplacian(pixels, cv2.CV_16S), cv2.NORM_L1)) / pixels.size / std if std else 0.0
 
 
-def _likeness(box: np.ndarray) -> tuple[float, float, float]:
-    """Return dark surround, outline fit and roughness of what is not background."""
-    shrinks = min(box.shape) >= FRAME_SIZE
-    small = cv2.resize(box, (FRAME_SIZE, FRAME_SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+def _likeness(small: np.ndarray) -> tuple[float, float, float]:
+    """Return dark surround, outline fit and roughness of a frame."""
     dark_surround = float(np.mean(small[_SURROUND] < _DARKER * small[_INSIDE].mean()))
     smooth = cv2.GaussianBlur(small, (3, 3), 0)
     threshold, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
@@ -174,8 +173,12 @@ def _likeness(box: np.ndarray) -> tuple[float, float, float]:
 
 def _filled(content: np.ndarray) -> np.ndarray:
     """Fill whatever lies between content both along its row and along its column."""
-    along = [
-        np.maximum.accumulate(content, axis) & np.flip(np.maximum.accumulate(np.flip(content, axis), axis), axis) for axis in (0, 1)
-    ]
-    filled: np.ndarray = along[0] & along[1]
+    filled: np.ndarray = _filled_along_rows(content) & _filled_along_rows(content.T).T
+    return filled
+
+
+def _filled_along_rows(content: np.ndarray) -> np.ndarray:
+    first = content.argmax(axis=1, keepdims=True)
+    last = content.shape[1] - 1 - content[:, ::-1].argmax(axis=1, keepdims=True)
+    filled: np.ndarray = (first <= _PLACES) & (last >= _PLACES) & content.any(axis=1, keepdims=True)
     return filled

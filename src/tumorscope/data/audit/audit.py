@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tumorscope.data.audit.carrying import Carried
-from tumorscope.data.audit.files import FILE_FLAGS, FileFacts, file_facts
+from tumorscope.data.audit.files import FILE_FLAGS, FileFacts
 from tumorscope.data.audit.frames import FRAME_SIZE, frame
 from tumorscope.data.audit.groups import Leaks, conflicts, count_leaks, grouped
+from tumorscope.data.audit.looks import Looks
 from tumorscope.data.audit.numbering import consecutive
 from tumorscope.data.audit.provenance import SourceTable, guess_sources, source_table, with_folder_sources
 from tumorscope.data.audit.shortcuts import MetaFeatures, Shortcut, meta_features, shortcut_score
@@ -51,19 +52,27 @@ class Audit:
     carried: tuple[Carried, ...] = ()
 
 
-def audit(manifest: Manifest, *, join_neighbours: bool = False, seed: int = 0, progress: Progress | None = None) -> Audit:
+def audit(
+    manifest: Manifest,
+    *,
+    join_neighbours: bool = False,
+    seed: int = 0,
+    looks: Looks | None = None,
+    progress: Progress | None = None,
+) -> Audit:
     """Return what can be said about a data set before anyone trains on it.
 
     Args:
         manifest: Indexed images, with the source's own test split if it has one.
         join_neighbours: Whether likely neighbours belong into one group.
         seed: Of the cross-validation of the shortcut.
+        looks: Taken when the images were indexed; used up. Images without one are decoded.
         progress: Called with (done, all) for one stage after the other.
 
     Raises:
         DecodeError: An image has vanished or changed since it was indexed.
     """
-    frames, facts = _looked_at(manifest, progress=progress)
+    frames, facts = _looked_at(manifest, looks or Looks(), progress=progress)
     numbered = consecutive([record.path for record in manifest])
     pairs = find_pairs(frames, [record.sha256 for record in manifest], numbered=numbered, progress=progress)
     examined = with_folder_sources(_with_file_flags(grouped(manifest, pairs, join_neighbours=join_neighbours), facts))
@@ -81,15 +90,14 @@ def audit(manifest: Manifest, *, join_neighbours: bool = False, seed: int = 0, p
     )
 
 
-def _looked_at(manifest: Manifest, *, progress: Progress | None = None) -> tuple[np.ndarray, tuple[FileFacts, ...]]:
-    """The frame and the facts of every image, each decoded once and let go again."""
+def _looked_at(manifest: Manifest, looks: Looks, *, progress: Progress | None = None) -> tuple[np.ndarray, tuple[FileFacts, ...]]:
+    """The frame and the facts of every image."""
     frames = np.empty((len(manifest), FRAME_SIZE, FRAME_SIZE), dtype=np.uint8)
 
     def one(row: int) -> FileFacts:
-        record = manifest.records[row]
-        scan = decode_record(manifest, record)
-        frames[row] = frame(Preprocessing().eight_bit(scan.pixels))
-        return file_facts(manifest, record, scan)
+        look = looks.give(manifest, manifest.records[row])
+        frames[row] = look.frame
+        return look.facts
 
     return frames, tuple(in_threads(one, len(manifest), progress))
 

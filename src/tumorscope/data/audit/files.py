@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tumorscope.data.audit.appearance import Appearance, appearance
+from tumorscope.data.audit.frames import Framed, framed
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.stored import Stored, read_stored
 from tumorscope.manifest import Manifest, Record
@@ -50,19 +51,22 @@ class FileFacts:
         return file_flags(self)
 
 
-def file_facts(manifest: Manifest, record: Record, scan: Scan) -> FileFacts:
+def file_facts(manifest: Manifest, record: Record, scan: Scan, *, content: Framed | None = None) -> FileFacts:
     """Return what is known of the image of a record as a file.
 
     Args:
         manifest: Tells where the record's file lies.
         record: One of its records.
         scan: The record's image, decoded.
+        content: `framed` of it, where that is known already.
 
     Raises:
         DecodeError: The file has vanished or changed since it was decoded.
     """
     rows, columns = scan.shape
-    return FileFacts(rows, columns, read_stored(manifest, record, scan), appearance(Preprocessing().eight_bit(scan.pixels)))
+    pixels = Preprocessing().eight_bit(scan.pixels)
+    look = appearance(pixels, framed(pixels) if content is None else content)
+    return FileFacts(rows, columns, read_stored(manifest, record, scan), look)
 
 
 def file_flags(facts: FileFacts) -> tuple[str, ...]:

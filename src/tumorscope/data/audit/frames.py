@@ -1,5 +1,7 @@
 """A scan as the audit compares it: cut to its content, small, and under every flip and quarter turn."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -27,6 +29,19 @@ _CONTENT_SHARE = 0.02
 _SMALLEST_CONTENT = 8
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Framed:
+    """A scan's content: where it lies, and what it looks like.
+
+    Attributes:
+        box: First row, row after the last, first column, column after the last, as from `content_box`.
+        frame: uint8, shape (FRAME_SIZE, FRAME_SIZE), as from `frame`.
+    """
+
+    box: tuple[int, int, int, int]
+    frame: np.ndarray
+
+
 def content_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
     """Return the box that holds what is not background.
 
@@ -43,9 +58,10 @@ def content_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
     """
     smooth = cv2.GaussianBlur(pixels, (5, 5) if min(pixels.shape) >= 160 else (3, 3), 0)
     threshold, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    bright = smooth > threshold * _CONTENT_LEVEL
-    rows = np.flatnonzero(bright.mean(axis=1) > _CONTENT_SHARE)
-    columns = np.flatnonzero(bright.mean(axis=0) > _CONTENT_SHARE)
+    bright = cv2.threshold(smooth, threshold * _CONTENT_LEVEL, 1, cv2.THRESH_BINARY)[1]
+    in_row, in_column = (cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for axis in (1, 0))
+    rows = np.flatnonzero(in_row / pixels.shape[1] > _CONTENT_SHARE)
+    columns = np.flatnonzero(in_column / pixels.shape[0] > _CONTENT_SHARE)
     if len(rows) < _SMALLEST_CONTENT or len(columns) < _SMALLEST_CONTENT:
         return 0, pixels.shape[0], 0, pixels.shape[1]
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
@@ -60,14 +76,19 @@ def frame(pixels: np.ndarray) -> np.ndarray:
     Returns:
         uint8, shape (FRAME_SIZE, FRAME_SIZE).
     """
-    top, bottom, left, right = content_box(pixels)
+    return framed(pixels).frame
+
+
+def framed(pixels: np.ndarray) -> Framed:
+    """Return a scan's content with the place it was cut from; argument as for `frame`."""
+    box = top, bottom, left, right = content_box(pixels)
     shrinks = min(bottom - top, right - left) >= FRAME_SIZE
     small = cv2.resize(
         pixels[top:bottom, left:right],
         (FRAME_SIZE, FRAME_SIZE),
         interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
     )
-    return np.asarray(small, dtype=np.uint8)
+    return Framed(box, np.asarray(small, dtype=np.uint8))
 
 
 def transformed(frames: np.ndarray, transform: int) -> np.ndarray:

@@ -157,6 +157,11 @@ class Manifest:
         counter = Counter(record.label for record in self.records if split is None or record.split == split)
         return {label: counter[label] for label in LABELS}
 
+    def counts_by_source(self) -> dict[str, dict[str, int]]:
+        """Return images per label of every source that has any, the unknown source under an empty name."""
+        sources = dict.fromkeys(sorted(record.source for record in self.records))
+        return {name: replace(self, records=tuple(r for r in self.records if r.source == name)).counts() for name in sources}
+
     @property
     def data_fingerprint(self) -> str:
         """Hex digest of all pixels and labels; blind to paths, order and container, so a packed set keeps it."""

@@ -58,9 +58,15 @@ class DeviceName(StrEnum):
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
 ManifestArgument = Annotated[Path, typer.Argument(help="Manifest made by `tumorscope index` or `split`.")]
 ModelsOption = Annotated[str, typer.Option(help="Networks, separated by commas: mobilenet_v2, cnn.")]
-RecipeOption = Annotated[str | None, typer.Option(help="Name of a shipped recipe (default, plain, report, phantom) or a TOML file.")]
+RecipeOption = Annotated[
+    str | None, typer.Option(help="Name of a shipped recipe (default, plain, report, phantom) or a TOML file.")
+]
 InitOption = Annotated[
-    str | None, typer.Option(help="Where MobileNetV2 starts: imagenet (download), none, or a safetensors or torch state dict file.")
+    str | None,
+    typer.Option(
+        help="Where weights start: imagenet (download), none, bundled (the model that comes with Tumorscope), the folder of a "
+        "trained model, or a safetensors or torch state dict file. A CNN starts from a CNN's bundle, else at random."
+    ),
 ]
 ProtocolOption = Annotated[
     Protocol,
@@ -251,13 +257,16 @@ def train(
     """Train networks on a manifest that `tumorscope split` has cut."""
     from tumorscope.apps.experiment import prepare_from_manifest
     from tumorscope.apps.stages import Stages
+    from tumorscope.models.starting import find_start
 
-    reporter = _reporter()
+    reporter, starts = _reporter(), init or "imagenet"
+    for name in _models(models):
+        find_start(name, starts)  # a model that is not there is refused before any work
     chosen = _recipe(recipe or "default", epochs=epochs, image_size=image_size, seed=seed)
     folder = prepare_from_manifest(manifest, out, chosen, reporter)
     stages = Stages(folder, reporter, device.value)
     for name in _models(models):
-        stages.train(name, init or "imagenet")
+        stages.train(name, starts)
 
 
 @app.command()
@@ -334,9 +343,33 @@ def report(run: RunArgument) -> None:
 
 
 @app.command()
+def card(
+    model: Annotated[Path, typer.Argument(help="Folder of a trained model, or bundled: the one that comes with Tumorscope.")],
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Run, or model of a run, whose results the card shows; may be repeated. It has the recipe and the start of MODEL "
+            "and was tested on images that it had not seen. Without it, MODEL's own results."
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write, instead of printing.")] = None,
+) -> None:
+    """Write the model card of a trained model from its bundle and from finished evaluations."""
+    from tumorscope.apps.card_evidence import card_of
+    from tumorscope.storage import write_atomically
+
+    text = card_of(model, evidence or ())
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(output, text)
+        typer.echo(output)
+
+
+@app.command()
 def info(
     what: Annotated[
-        Path | None, typer.Argument(help="Run folder, model folder or manifest; without it, this installation.")
+        Path | None, typer.Argument(help="Run folder, model folder (or bundled), manifest; without it, this installation.")
     ] = None,
     recipes: Annotated[bool, typer.Option("--recipes", help="Print the shipped recipes.")] = False,
 ) -> None:

@@ -17,7 +17,7 @@ from tumorscope.apps.explanation_page import explanation_content
 from tumorscope.apps.external_sets import external_results
 from tumorscope.apps.label_page import write_label_issues
 from tumorscope.apps.panels import Panels, absolute_path, explained_places
-from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_json
+from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, read_json
 from tumorscope.apps.stages import METRICS_FILE, PREDICTIONS_FILE, measured, write_json
 from tumorscope.data.audit.groups import count_leaks
 from tumorscope.data.augmentation import Augmentation
@@ -34,7 +34,7 @@ from tumorscope.explanation.examples import pick_examples, pick_mistakes
 from tumorscope.explanation.summary import OWN
 from tumorscope.labels import LABELS
 from tumorscope.manifest import SPLITS, TWIN_IN_TRAIN, Manifest
-from tumorscope.models.bundle import library_versions
+from tumorscope.models.bundle import BUNDLE_FILE, library_versions
 from tumorscope.predictions import Predictions, read_predictions, write_predictions
 from tumorscope.reporting.study import AugmentationExamples, ExplainedScan, ModelResult, Study
 from tumorscope.reporting.study_report import write_report
@@ -151,6 +151,7 @@ def _headline(folder: RunFolder, models: Sequence[ModelResult]) -> tuple[str, ..
     sentences += _leak_sentences(folder, manifest, models[0])
     sentences += _shortcut_sentences(folder)
     sentences += _external_sentences(folder, models)
+    sentences += _ancestor_sentences(folder, models)
     if not state.synthetic and not manifest.knows_patients:
         searched = any(record.group for record in manifest)
         sentences.append(
@@ -256,7 +257,28 @@ def _model_result(folder: RunFolder, name: str, manifest: Manifest, recipe: Reci
             "pr": {key: (p["recall"], p["precision"]) for key, p in points["precision_recall"].items()},
         },
         best_epoch=metrics.get("training", {}).get("best_epoch"),
+        started_from=_training_of(parts[0], name).get("started_from", ""),
     )
+
+
+def _training_of(part: RunFolder, name: str) -> dict[str, Any]:
+    """What the bundle of a model says of its training, of the first fold where there are several."""
+    training: dict[str, Any] = read_content(part.model(name) / BUNDLE_FILE).get("training", {})
+    return training
+
+
+def _ancestor_sentences(folder: RunFolder, models: Sequence[ModelResult]) -> list[str]:
+    """What a trained model as the start means for the numbers below."""
+    sentences = []
+    for model in models:
+        training = _training_of(fold_folders(folder)[0], model.name)
+        if training.get("ancestor"):
+            sentences.append(
+                f"{model.title} started from {training['started_from']}, which had seen {training['ancestor']['seen']:,} images. "
+                "Test images with their very pixels were refused; other copies of them, and other slices of their patients, cannot "
+                "be recognised, so its numbers count only for data that are new to it."
+            )
+    return sentences
 
 
 def _scans(panels: Panels | None, predictions: Predictions, rows: Sequence[int]) -> tuple[ExplainedScan, ...]:

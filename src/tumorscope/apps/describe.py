@@ -13,10 +13,11 @@ from rich.table import Table
 
 from tumorscope import DISCLAIMER, __version__
 from tumorscope.apps.external_sets import external_results
-from tumorscope.apps.run_folder import RunFolder
-from tumorscope.errors import ManifestError
+from tumorscope.apps.run_folder import RunFolder, read_content
+from tumorscope.errors import BundleError, ManifestError
 from tumorscope.labels import LABELS, label_info
 from tumorscope.manifest import SPLITS, read_manifest
+from tumorscope.models.shipped import BUNDLED, shipped_folder
 from tumorscope.training.recipe import load_recipe, shipped_recipes
 
 _LIBRARIES = ("torch", "torchvision", "lightning", "kornia", "numpy", "scikit-learn", "pillow", "nilearn")
@@ -25,9 +26,14 @@ _LIBRARIES = ("torch", "torchvision", "lightning", "kornia", "numpy", "scikit-le
 def describe_installation() -> str:
     """Return versions, labels and recipes of this installation."""
     versions = "\n".join(f"  {name} {metadata.version(name)}" for name in _LIBRARIES)
+    try:
+        bundled = _model_line(shipped_folder())
+    except BundleError:
+        bundled = "none in this installation"
     return (
         f"Tumorscope {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}\n{versions}\n"
-        f"Labels: {', '.join(LABELS)}\nRecipes: {', '.join(shipped_recipes())}\n{DISCLAIMER}"
+        f"Labels: {', '.join(LABELS)}\nRecipes: {', '.join(shipped_recipes())}\n"
+        f"Bundled model: {bundled}\n{DISCLAIMER}"
     )
 
 
@@ -41,7 +47,10 @@ def describe(path: Path) -> str:
 
     Raises:
         ManifestError: It is none of these, or not there.
+        BundleError: It is `bundled`, and this installation holds no such model.
     """
+    if str(path) == BUNDLED:
+        path = shipped_folder()
     if not path.exists():
         raise ManifestError(f"{path}: no such file or folder. Give a run folder, a model folder, a manifest, or nothing.")
     if (path / "run.json").is_file():
@@ -67,11 +76,25 @@ def _describe_model(path: Path) -> str:
 
 
 def _describe_run(folder: RunFolder) -> str:
+    from tumorscope.apps.experiment import fold_folders
+
     state = folder.state()
     lines = [f"{folder.path}: {state.data or 'built-in set'}, protocol {state.protocol}, recipe {folder.recipe().name}"]
     lines += [f"  {note}" for note in state.notes]
+    for part in fold_folders(folder):
+        lines += [f"  {_inside(part, folder)}{name}: {_model_line(part.model(name))}" for name in part.trained_models()]
     lines += [f"  {stage}: {seconds:.1f} s" for stage, seconds in state.durations_s.items()]
     return "\n".join([*lines, results_table(folder)])
+
+
+def _inside(part: RunFolder, folder: RunFolder) -> str:
+    return "" if part.path == folder.path else f"{part.path.name}/"
+
+
+def _model_line(folder: Path) -> str:
+    content = read_content(folder / "bundle.json")
+    training, images = content.get("training", {}), len(content.get("trained_on", ()))
+    return f"{content.get('network')} from {training.get('started_from', 'unknown weights')}; has seen {images:,} images"
 
 
 def results_table(folder: RunFolder) -> str:

@@ -1,7 +1,7 @@
 """The whole experiment: data to split, models, evaluation, heatmaps and report, in one folder."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,9 +61,11 @@ def run(choices: Choices, reporter: Reporter) -> Path:
     Raises:
         TumorscopeError: Something of the user's stands in the way; what was finished is kept.
     """
+    seen = _seen_by_starts(choices)
     if choices.confounded:
         choices = replace(choices, tests=(*choices.tests, _swapped(choices)))
-    folder = prepare(choices, reporter)
+    folder = prepare(choices, reporter, seen=frozenset().union(*seen.values()))
+    _refuse_inherited(folder, seen)
     for part in fold_folders(folder):
         if part.path != folder.path:
             reporter.say(part.path.name)
@@ -90,8 +92,28 @@ def run_models(folder: RunFolder, choices: Choices, reporter: Reporter) -> None:
         stages.explain(name)
 
 
-def prepare(choices: Choices, reporter: Reporter) -> RunFolder:
+def _seen_by_starts(choices: Choices) -> dict[str, frozenset[str]]:
+    """What the trained model that each network would start from has seen; refuses one that is not there before any work is done."""
+    from tumorscope.models.starting import find_start
+
+    return {name: find_start(name, choices.init).seen for name in choices.models}
+
+
+def _refuse_inherited(folder: RunFolder, seen: Mapping[str, frozenset[str]]) -> None:
+    from tumorscope.evaluation.evaluate import refuse_inherited
+
+    for name in (name for name, digests in seen.items() if digests):
+        for part in fold_folders(folder):
+            refuse_inherited(seen[name], part.manifest(), name=name)
+
+
+def prepare(choices: Choices, reporter: Reporter, *, seen: frozenset[str] = frozenset()) -> RunFolder:
     """Index, split and store what the run is about; a folder that is prepared already is checked against the choices.
+
+    Args:
+        choices: What a user asks for.
+        reporter: Told of progress.
+        seen: Digests of what the models that training starts from have seen: left out of external sets.
 
     Raises:
         OutputError: The folder holds another run, or cannot be written.
@@ -110,36 +132,38 @@ def prepare(choices: Choices, reporter: Reporter) -> RunFolder:
     said = manifest.notes
     for note in said:
         reporter.say(f"  {note}")
-    manifest = _with_external_test(manifest, choices, reporter)
+    manifest = _with_external_test(manifest, choices, reporter, seen)
     store(folder, manifest, choices)
     for note in folder.state().notes:
         if note not in said:
             reporter.say(f"  {note}")
     for path in choices.tests:
-        prepare_external_of(folder, path, reporter)
+        prepare_external_of(folder, path, reporter, seen=seen)
     folder.add_duration("index, audit and split", time.monotonic() - started)
     return folder
 
 
-def prepare_external_of(folder: RunFolder, path: Path, reporter: Reporter) -> None:
+def prepare_external_of(folder: RunFolder, path: Path, reporter: Reporter, *, seen: frozenset[str] = frozenset()) -> None:
     """Store one external test set in a run."""
     from tumorscope.apps.external import prepare_external
 
-    prepare_external(folder, path, reporter)
+    prepare_external(folder, path, reporter, seen=seen)
 
 
-def _with_external_test(manifest: Manifest, choices: Choices, reporter: Reporter) -> Manifest:
+def _with_external_test(manifest: Manifest, choices: Choices, reporter: Reporter, seen: frozenset[str]) -> Manifest:
     """Where no test split and no folds are asked for, the external images of the four labels are the test split."""
     if not choices.tests or choices.folds is not None or any(record.split == "test" for record in manifest):
         return manifest
     from tumorscope.data.audit.audit import audit_groups, outside_of
+    from tumorscope.models.bundle import short_digest
 
     joined, notes = list(_absolute_records(manifest)), []
     for path in choices.tests:
         with reporter.counting(f"index {path.name}") as progress:
             other = index_source(path, progress=progress)
         _, rest, _ = outside_of(manifest, other)
-        usable = [] if rest is None else [record for record in _absolute_records(audit_groups(rest)) if record.label in LABELS]
+        grouped = [] if rest is None else _absolute_records(audit_groups(rest))
+        usable = [record for record in grouped if record.label in LABELS and short_digest(record.sha256) not in seen]
         joined += [replace(record, split="test", fold=None) for record in usable]
         notes.append(
             f"All of {manifest.root.name} is training and validation: the test split is the {len(usable)} of {len(other)} images "

@@ -16,6 +16,7 @@ from tumorscope.data.decode import decode_record
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import EvaluationError
+from tumorscope.evaluation.evaluate import inherited
 from tumorscope.explanation.content import content_of, write_images, write_peaks
 from tumorscope.explanation.explain import ExplainChoices, Explanation, explain
 from tumorscope.explanation.looking import Looker
@@ -108,6 +109,9 @@ def _same_network(order: ExplainOrder, bundle: Bundle) -> Bundle:
 
 def _seen_notes(bundle: Bundle, other: Bundle | None, manifest: Manifest, split: str) -> list[str]:
     notes = [] if split == "test" else [f"The {split} images took part in the training of this {bundle.name}."]
+    before = inherited(bundle.trained_on, manifest, split)
+    if before:
+        notes.append(f"{len(before):,} {split} images took part in the training of the model that this {bundle.name} started from.")
     records = manifest.in_split(split).records
     seen = 0 if other is None else sum(other.has_seen(record.sha256) for record in records)
     if seen:

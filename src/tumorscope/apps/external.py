@@ -27,13 +27,21 @@ from tumorscope.explanation.outlines import read_outlines
 from tumorscope.explanation.pointing import points_of, summarise_points
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, read_manifest, write_manifest
-from tumorscope.models.bundle import load_bundle
+from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, short_digest
 from tumorscope.models.device import Device, torch_device
 from tumorscope.storage import write_atomically
 
 
-def prepare_external(folder: RunFolder, path: Path, reporter: Reporter) -> ExternalSet:
+def prepare_external(folder: RunFolder, path: Path, reporter: Reporter, *, seen: frozenset[str] = frozenset()) -> ExternalSet:
     """Index an external set, leave out what is in the run's training or validation, and store the rest; once done, read it back.
+
+    What the models of the run, or those that they started from, have seen is left out too, as far as pixels are equal.
+
+    Args:
+        folder: The run.
+        path: Source of the set.
+        reporter: Told of progress.
+        seen: Digests of what models that are not trained yet will start from have seen.
 
     Raises:
         SourceError: It is not a data set.
@@ -47,19 +55,25 @@ def prepare_external(folder: RunFolder, path: Path, reporter: Reporter) -> Exter
         return known
     with reporter.counting(f"index {external_name(path)}") as progress:
         other = index_source(path, progress=progress)
-    seen = folder.manifest()
+    own = folder.manifest()
     if folder.state().folds is None:
-        seen = seen.where(lambda record: record.split != "test")
+        own = own.where(lambda record: record.split != "test")
     with reporter.counting(f"compare {external_name(path)} with the training images") as progress:
-        inside, rest, _ = outside_of(seen, other, progress=progress)
-    if rest is None:
-        raise EvaluationError(f"{path}: all {len(other)} images are in the training images of {folder.path}. Nothing is external.")
+        _, rest, _ = outside_of(own, other, progress=progress)
+    before = seen | _seen_by_models(folder)
+    left = [] if rest is None else [record for record in rest if short_digest(record.sha256) not in before]
+    if rest is None or not left:
+        raise EvaluationError(
+            f"{path}: all {len(other)} images are in the training images of {folder.path}, or in those of the model that its "
+            "training starts from. Nothing is external."
+        )
+    rest, inside = rest.with_records(left), len(other) - len(left)
     with reporter.counting(f"group {external_name(path)}") as progress:
         rest = with_folder_sources(audit_groups(rest, progress=progress))
     tested = rest.with_records(replace(record, split="test", fold=None) for record in rest)
     write_manifest(tested, place / "manifest.csv")
     near = sum("neighbour_inside" in record.flags for record in tested)
-    found = ExternalSet(external_name(path), str(path), len(other), len(inside), near, tested.notes)
+    found = ExternalSet(external_name(path), str(path), len(other), inside, near, tested.notes)
     write_atomically(place / "external.json", json.dumps({"disclaimer": DISCLAIMER, **asdict(found)}, indent=1) + "\n")
     reporter.say(f"  {found.in_training:,} of {found.images:,} images of {found.name} are in training and were left out.")
     return found
@@ -108,11 +122,21 @@ def _answered(
     answers, points = [], []
     for part in fold_folders(folder):
         bundle = load_bundle(part.model(name))
+        _refuse_seen(bundle, cache.manifest)
         looker = Looker(bundle.network, bundle.preprocessing, device)
         looked = looker.look(cache.grids)
         answers.append(looked.probabilities)
         points.append(points_of(looker, looked, outlines))
     return np.mean(answers, axis=0), points
+
+
+def _refuse_seen(bundle: Bundle, manifest: Manifest) -> None:
+    count = sum(bundle.has_seen(record.sha256) for record in manifest)
+    if count:
+        raise EvaluationError(
+            f"{manifest.root}: {count} images were in the training of {bundle.name}, or of the model that it started from. Delete "
+            "that folder and give the set with --test again: they are then left out."
+        )
 
 
 def _pointing(answers: ExternalAnswers, points: list[dict[str, np.ndarray]]) -> dict[str, Any] | None:
@@ -126,6 +150,13 @@ def _pointing(answers: ExternalAnswers, points: list[dict[str, np.ndarray]]) -> 
         "sources": {name: summarise_points(points, rows) for name, rows in sources.items()},
         "halves": {CHOOSING: summarise_points(points, ~final), FINAL: summarise_points(points, final)},
     }
+
+
+def _seen_by_models(folder: RunFolder) -> frozenset[str]:
+    """Digests of all that the run's finished models, and those that they started from, were trained on."""
+    parts = fold_folders(folder)
+    contents = [read_bundle_json(part.model(name)) for part in parts for name in part.trained_models()]
+    return frozenset(digest for content in contents for digest in content["trained_on"])
 
 
 def _looked_up(folder: RunFolder, cache: PixelCache) -> np.ndarray:

@@ -17,7 +17,7 @@ from tumorscope.apps.training_data import training_images
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.training_images import TrainingImages
 from tumorscope.errors import OutputError
-from tumorscope.evaluation.evaluate import count_copies, evaluate
+from tumorscope.evaluation.evaluate import count_copies, evaluate, inherited
 from tumorscope.evaluation.intervals import bootstrap_intervals
 from tumorscope.evaluation.lookup import lookup_baseline, lookup_predictions
 from tumorscope.evaluation.metrics import summarise
@@ -26,7 +26,7 @@ from tumorscope.explanation.explain import ExplainChoices
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, save_bundle
 from tumorscope.models.device import Device, torch_device
-from tumorscope.models.network import started_from
+from tumorscope.models.starting import find_start
 from tumorscope.predictions import Predictions, read_predictions, write_predictions
 from tumorscope.storage import write_atomically
 from tumorscope.training.allocator import keep_freed_memory
@@ -79,10 +79,14 @@ class Stages:
             OutputError: The folder holds a finished model of other choices.
         """
         model = self.folder.model(name)
+        start = find_start(name, init)
         if (model / "bundle.json").is_file():
-            self._refuse_other_model(model, started_from(name, init))
+            self._refuse_other_model(model, start.sentence)
             self.reporter.say(f"{name}: already trained")
             return load_bundle(model)
+        seen = inherited(start.seen, self.folder.manifest())
+        if seen:
+            self.reporter.say(f"  {len(seen):,} test images were in the training of {start.sentence}: `evaluate` will refuse them.")
         images = self.training_images()
         keep_freed_memory()
         with self.reporter.training(f"train {name}") as progress:

@@ -180,6 +180,11 @@ def find_set(name: str) -> PublicSet | None:
     return next((public for public in PUBLIC_SETS if public.name == name.lower()), None)
 
 
+def set_of_source(source: str) -> PublicSet | None:
+    """Return the public set that images of a source come from, judged by its name or, as in `br35h-no`, the beginning of it."""
+    return find_set(source) or find_set(source.partition("-")[0])
+
+
 def parse_set(name: str) -> PublicSet:
     """Return the set of this name, letter case aside.
 

@@ -9,7 +9,7 @@ from tumorscope.data.dataset import batches, normalise
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.errors import EvaluationError
 from tumorscope.manifest import Manifest
-from tumorscope.models.bundle import Bundle
+from tumorscope.models.bundle import Bundle, short_digest
 from tumorscope.models.device import images_per_pass
 from tumorscope.predictions import Predictions
 
@@ -81,7 +81,8 @@ def refuse_seen_images(bundle: Bundle, manifest: Manifest, split: str) -> None:
     """Raise when a model was trained on, or its epoch chosen by, images of a split.
 
     A test image whose pixels also stand in training is refused unless the manifest is the very one the model was trained
-    from: there the published protocol may hold such copies, which are counted and reported instead (`count_copies`).
+    from: there the published protocol may hold such copies, which are counted and reported instead (`count_copies`). What the
+    model that it started from has seen is refused there too.
 
     Raises:
         EvaluationError: It was.
@@ -89,12 +90,42 @@ def refuse_seen_images(bundle: Bundle, manifest: Manifest, split: str) -> None:
     records = manifest.in_split(split).records
     same_split = manifest.split_fingerprint == bundle.split_fingerprint
     if same_split and split == "test":
+        refuse_inherited(bundle.trained_on, manifest, name=bundle.name)
         return
     seen = [record.path for record in records if bundle.has_seen(record.sha256)]
     if seen:
         raise EvaluationError(
             f"{len(seen)} of {len(records)} {split} images were in the training or validation of this {bundle.name} "
             f"(first: {seen[0]}). Evaluate on images it has not seen, or split again and train again."
+        )
+
+
+def inherited(seen: frozenset[str], manifest: Manifest, split: str = "test") -> tuple[str, ...]:
+    """Return the paths of the images of a split that only another training has seen: that of the model a training starts from.
+
+    Args:
+        seen: `trained_on` of the trained bundle, or of the one that it starts from.
+        manifest: Of the training; a copy of one of its own training or validation images does not count.
+        split: `test`, or another split.
+    """
+    own = {short_digest(record.sha256) for record in manifest if record.split in ("train", "validation")}
+    others = seen - own
+    return tuple(record.path for record in manifest if record.split == split and short_digest(record.sha256) in others)
+
+
+def refuse_inherited(seen: frozenset[str], manifest: Manifest, *, name: str) -> None:
+    """Raise when test images were in the training of the model that a network of this name starts from; see `inherited`.
+
+    Raises:
+        EvaluationError: They were.
+    """
+    paths = inherited(seen, manifest)
+    if paths:
+        count = sum(record.split == "test" for record in manifest)
+        raise EvaluationError(
+            f"{len(paths)} of {count} test images were in the training of the model that this {name} starts from (first: "
+            f"{paths[0]}), so a number on them would be one of memory. Take --init imagenet or none, or test on images that it has "
+            "not seen: leave these out of the test split, or give other ones with --test."
         )
 
 

@@ -33,10 +33,11 @@ class Bundle:
         network: In evaluation mode, float32, on the CPU.
         preprocessing: What every scan goes through before it.
         recipe: The resolved recipe as plain values.
-        training: What came of the training: best epoch, validation accuracy, where the weights started, seconds.
+        training: What came of the training: best epoch, validation accuracy, seconds; where the weights started, the trained model
+            that they were then (`ancestor`, see `models.starting.Start`), and the images by source and label.
         data_fingerprint: Of the manifest it was trained from.
         split_fingerprint: Likewise, with the splits.
-        trained_on: First 16 hex digits of the pixel digest of every training and validation image.
+        trained_on: First 16 hex digits of the pixel digest of every training and validation image, its ancestors' among them.
         created: When, as ISO 8601 text with zone.
     """
 
@@ -55,7 +56,7 @@ class Bundle:
         return self.network.name
 
     def has_seen(self, sha256: str) -> bool:
-        """Whether an image with this pixel digest was trained on or chose the epoch."""
+        """Whether an image with this pixel digest was trained on or chose the epoch, here or in the model that it started from."""
         return short_digest(sha256) in self.trained_on
 
 

@@ -207,11 +207,17 @@ def initialise(network: Classifier, init: str) -> str:
             dict with torchvision's names.
 
     Raises:
-        BundleError: The file is missing, unreadable or does not fit; or the download failed.
+        BundleError: The file is missing, unreadable or does not fit, or holds a trained model without its bundle; or the download
+            failed.
     """
     if network.name != "mobilenet_v2" or init == "none":
         return started_from(network.name, init)
     state = _imagenet_state() if init == "imagenet" else _file_state(Path(init))
+    if any(key.startswith("head.") for key in state):
+        raise BundleError(
+            f"{init}: the weights of a trained model without its bundle.json, so nobody can tell which images it has seen. Give "
+            "the folder that holds both."
+        )
     features = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
     try:
         network.features.load_state_dict(features)
@@ -244,7 +250,9 @@ def _imagenet_state() -> dict[str, Tensor]:
 
 def _file_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise BundleError(f"{path}: no such weights file. --init takes imagenet, none, or a safetensors or torch state dict file.")
+        raise BundleError(
+            f"{path}: no such weights file. --init takes imagenet, none, bundled, a model's folder, or a weights file."
+        )
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))

@@ -105,6 +105,7 @@ class ModelResult:
         curves: `roc`: label or `tumour` to (false positive rate, true positive rate); `pr`: to (recall, precision).
         best_epoch: Epoch whose weights were kept, or None when not recorded.
         explanation: Content of `explanation.json`, or None when the maps were not measured.
+        started_from: Where its weights started, or empty when not recorded.
     """
 
     name: str
@@ -117,6 +118,7 @@ class ModelResult:
     curves: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     best_epoch: int | None = None
     explanation: Mapping[str, Any] | None = None
+    started_from: str = ""
 
     def __post_init__(self) -> None:
         missing = [name for name in REQUIRED_METRICS if name not in self.metrics]

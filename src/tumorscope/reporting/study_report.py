@@ -133,6 +133,7 @@ def _learning_curves(study: Study, model: ModelResult, hand: Artist) -> Picture 
     if not model.history:
         return None
     last = model.history[-1]
+    origin = f", starting from {model.started_from}" if model.started_from else ""
     return hand.draw(
         "learning_curves",
         figures.learning_curves(model.history, title=model.title, best_epoch=model.best_epoch),
@@ -141,7 +142,7 @@ def _learning_curves(study: Study, model: ModelResult, hand: Artist) -> Picture 
             f"{report_tables.number(last.get('train_loss'))}, validation loss {report_tables.number(last.get('validation_loss'))}, "
             f"validation accuracy {report_tables.number(last.get('validation_accuracy'))}."
         ),
-        caption=f"Loss and accuracy of {model.title} over the epochs" + (", first fold." if study.folds else "."),
+        caption=f"Loss and accuracy of {model.title} over the epochs{', first fold' if study.folds else ''}{origin}.",
     )
 
 

@@ -15,11 +15,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
 from tumorscope.data.dataset import batches, training_batches
+from tumorscope.data.sources import recognise
 from tumorscope.data.split import check_split
 from tumorscope.data.training_images import TrainingImages
 from tumorscope.models.bundle import Bundle, short_digest
 from tumorscope.models.device import Device, torch_device
-from tumorscope.models.network import Classifier, build, initialise
+from tumorscope.models.network import Classifier, build
+from tumorscope.models.starting import Start, start_network
 from tumorscope.storage import output_error
 from tumorscope.training.module import TrainingModule
 from tumorscope.training.progress import ProgressCallback
@@ -46,7 +48,7 @@ def train(
         images: Decoded images of a split manifest, with outlines and counterfactual scans where the recipe asks for them.
         recipe: Every choice.
         name: One of `NETWORKS`.
-        init: Where the weights start, see `models.network.initialise`.
+        init: Where the weights start, see `models.starting.find_start`.
         folder: Of this model.
         device: `auto` takes a GPU when there is one.
         progress: Called after every step.
@@ -61,10 +63,10 @@ def train(
     torch.manual_seed(recipe.seed)
     choice = recipe.network(name)
     network = build(name, dropout=choice.dropout, output_stride=choice.output_stride)
-    start = initialise(network, init)
+    start = start_network(network, init)
     module = TrainingModule(network.to(memory_format=torch.channels_last), recipe)
     state = folder / "training"
-    recorder = Recorder(recipe.network(name), folder, progress, identity=_identity(images, recipe, name, start))
+    recorder = Recorder(recipe.network(name), folder, progress, identity=_identity(images, recipe, name, start.sentence))
     try:
         with _quiet_lightning():
             _fit(module, recorder, images, recipe, state=state, device=device)
@@ -157,16 +159,21 @@ def _no_advice() -> Iterator[None]:
         yield
 
 
-def _bundle(network: Classifier, recorder: Recorder, images: TrainingImages, recipe: Recipe, started_from: str) -> Bundle:
+def _bundle(network: Classifier, recorder: Recorder, images: TrainingImages, recipe: Recipe, start: Start) -> Bundle:
     cache = images.cache
-    seen = [record for record in cache.manifest if record.split in ("train", "validation")]
+    seen = cache.manifest.where(lambda record: record.split in ("train", "validation"))
+    images_of = seen.counts_by_source()
+    if set(images_of) == {""}:
+        images_of = {recognise(cache.manifest) or "": images_of[""]}
     best = recorder.best
     return Bundle(
         network=network,
         preprocessing=cache.preprocessing,
         recipe=recipe.model_dump(mode="json", exclude_none=True),
         training={
-            "started_from": started_from,
+            "started_from": start.sentence,
+            "ancestor": start.ancestor,
+            "images": images_of,
             "epochs": len(recorder.rows),
             "best_epoch": best.epoch,
             "validation_accuracy": best.validation_accuracy,
@@ -175,6 +182,6 @@ def _bundle(network: Classifier, recorder: Recorder, images: TrainingImages, rec
         },
         data_fingerprint=cache.manifest.data_fingerprint,
         split_fingerprint=cache.manifest.split_fingerprint,
-        trained_on=frozenset(short_digest(record.sha256) for record in seen),
+        trained_on=frozenset(short_digest(record.sha256) for record in seen) | start.seen,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

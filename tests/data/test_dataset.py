@@ -1,11 +1,12 @@
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 
 from tumorscope.data.augmentation import Augmentation
-from tumorscope.data.dataset import Augmenter, Batch, EpochOrder, batches, normalise, resize, training_batches
+from tumorscope.data.dataset import Augmenter, Batch, EpochOrder, Part, batches, normalise, resize, training_batches
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.training_images import TrainingImages
@@ -35,6 +36,39 @@ def test_order_depends_on_seed_and_epoch_alone():
 def test_single_left_over_image_is_dropped_in_training_but_not_in_testing():
     assert len(EpochOrder(np.arange(33), batch_size=16, seed=0)) == 2
     assert sum(map(len, EpochOrder(np.arange(33), batch_size=16, seed=None))) == 33
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 51.0)])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_divide_the_batches_of_one_among_them(processes, weights):
+    rows, edited = np.arange(50), np.arange(50, 60)
+    choices = {"batch_size": 16, "seed": 3, "weights": weights, "edited": edited, "edited_share": 0.2}
+    whole = EpochOrder(rows, **choices)
+    parts = [EpochOrder(rows, **choices, part=Part(rank, processes)) for rank in range(processes)]
+    for order in (whole, *parts):
+        order.set_epoch(2)
+    shared = list(zip(*parts, strict=True))
+    assert [sorted(chain(*batch)) for batch in shared] == [sorted(batch) for batch in whole]
+    assert sum(len(part) for batch in shared for part in batch) == 62
+
+
+def test_weights_of_processes_make_the_mean_over_the_whole_batch():
+    parts = [EpochOrder(np.arange(22), batch_size=15, seed=0, part=Part(rank, 2)) for rank in range(2)]
+    for number, batch in enumerate(zip(*parts, strict=True)):
+        weighted = [np.mean(rows) * order.weight(number) for order, rows in zip(parts, batch, strict=True)]
+        assert np.mean(weighted) == pytest.approx(np.mean([*chain(*batch)]))
+    assert {len(rows) for rows in batch} == {4, 3}
+
+
+def test_what_is_left_over_waits_where_a_process_would_get_a_single_image():
+    assert len(EpochOrder(np.arange(35), batch_size=16, seed=0, part=Part(1, 2))) == 2
+    assert len(EpochOrder(np.arange(36), batch_size=16, seed=0, part=Part(1, 2))) == 3
+
+
+def test_processes_divide_a_split_without_repeating_an_image(banded_cache):
+    parts = [batches(banded_cache, "test", batch_size=4, part=Part(rank, 3)).sampler for rank in range(3)]
+    taken = [row for part in parts for batch in part for row in batch]
+    assert sorted(taken) == banded_cache.rows("test").tolist()
 
 
 def test_batches_carry_pixels_and_labels_of_their_split(banded_cache):

@@ -15,6 +15,7 @@ from tumorscope.errors import TumorscopeError, UsageError
 
 if TYPE_CHECKING:
     from tumorscope.apps.console import Reporter
+    from tumorscope.apps.crew import Crew
     from tumorscope.manifest import Manifest
     from tumorscope.training.recipe import Recipe
 
@@ -80,6 +81,18 @@ EpochsOption = Annotated[int | None, typer.Option(min=1, help="Epochs for every 
 SizeOption = Annotated[int | None, typer.Option(min=32, max=1024, help="Rows and columns that the networks see, in pixels.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Of split, weights, order and augmentation.")]
 DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU when there is one.")]
+DevicesOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Devices of this machine that train together, a process each; they share the recipe's batch_size. Without a GPU, "
+        "processes on the CPU.",
+    ),
+]
+NodesOption = Annotated[
+    int,
+    typer.Option("--num-nodes", min=1, help="Machines; torchrun or srun then starts the command once for every device of each."),
+]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most so many images of each label and split.")]
 TestOption = Annotated[
     list[Path] | None,
@@ -109,6 +122,8 @@ def run(
     image_size: SizeOption = None,
     seed: SeedOption = None,
     device: DeviceOption = DeviceName.auto,
+    devices: DevicesOption = 1,
+    num_nodes: NodesOption = 1,
     limit: LimitOption = None,
     test: TestOption = None,
     confounded: Annotated[
@@ -120,6 +135,7 @@ def run(
     ] = False,
 ) -> None:
     """Do the whole experiment: data, split, both models, evaluation, heatmaps, report."""
+    from tumorscope.apps.crew import work_together
     from tumorscope.apps.experiment import Choices
     from tumorscope.apps.experiment import run as run_experiment
 
@@ -139,9 +155,13 @@ def run(
         device=device.value,
     )
     reporter = _reporter()
-    run_experiment(choices, reporter)
-    _print_results(out)
-    reporter.say(DISCLAIMER)
+
+    def work(crew: "Crew") -> None:
+        run_experiment(choices, reporter, crew)
+        _print_results(out)
+        reporter.say(DISCLAIMER)
+
+    work_together(work, device=device.value, devices=devices, nodes=num_nodes)
 
 
 @app.command()
@@ -253,20 +273,26 @@ def train(
     image_size: SizeOption = None,
     seed: SeedOption = None,
     device: DeviceOption = DeviceName.auto,
+    devices: DevicesOption = 1,
+    num_nodes: NodesOption = 1,
 ) -> None:
     """Train networks on a manifest that `tumorscope split` has cut."""
+    from tumorscope.apps.crew import work_together
     from tumorscope.apps.experiment import prepare_from_manifest
     from tumorscope.apps.stages import Stages
     from tumorscope.models.starting import find_start
 
-    reporter, starts = _reporter(), init or "imagenet"
-    for name in _models(models):
+    reporter, names, starts = _reporter(), _models(models), init or "imagenet"
+    for name in names:
         find_start(name, starts)  # a model that is not there is refused before any work
     chosen = _recipe(recipe or "default", epochs=epochs, image_size=image_size, seed=seed)
-    folder = prepare_from_manifest(manifest, out, chosen, reporter)
-    stages = Stages(folder, reporter, device.value)
-    for name in _models(models):
-        stages.train(name, starts)
+
+    def work(crew: "Crew") -> None:
+        stages = Stages(prepare_from_manifest(manifest, out, chosen, reporter), reporter, device.value, crew)
+        for name in names:
+            stages.train(name, starts)
+
+    work_together(work, device=device.value, devices=devices, nodes=num_nodes)
 
 
 @app.command()

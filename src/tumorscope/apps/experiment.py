@@ -19,6 +19,7 @@ from tumorscope.storage import refuse_closed_folder
 from tumorscope.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from tumorscope.apps.crew import Crew
     from tumorscope.apps.stages import Stages
     from tumorscope.models.device import Device
 
@@ -55,8 +56,13 @@ class Choices:
     device: "Device" = "auto"
 
 
-def run(choices: Choices, reporter: Reporter) -> Path:
+def run(choices: Choices, reporter: Reporter, crew: "Crew") -> Path:
     """Do everything that is not done yet and return the report's path.
+
+    Args:
+        choices: What is asked.
+        reporter: Where progress is shown.
+        crew: The processes that train.
 
     Raises:
         TumorscopeError: Something of the user's stands in the way; what was finished is kept.
@@ -69,7 +75,7 @@ def run(choices: Choices, reporter: Reporter) -> Path:
     for part in fold_folders(folder):
         if part.path != folder.path:
             reporter.say(part.path.name)
-        run_models(part, choices, reporter)
+        run_models(part, choices, reporter, crew)
     if choices.tests:
         from tumorscope.apps.external import evaluate_external
 
@@ -81,11 +87,11 @@ def run(choices: Choices, reporter: Reporter) -> Path:
     return write_study_report(folder, reporter)
 
 
-def run_models(folder: RunFolder, choices: Choices, reporter: Reporter) -> None:
+def run_models(folder: RunFolder, choices: Choices, reporter: Reporter, crew: "Crew") -> None:
     """Train, evaluate and explain every chosen model of one run folder."""
     from tumorscope.apps.stages import Stages
 
-    stages = Stages(folder, reporter, choices.device)
+    stages = Stages(folder, reporter, choices.device, crew)
     for name in choices.models:
         stages.train(name, choices.init)
         stages.evaluate(name)

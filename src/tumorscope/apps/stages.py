@@ -11,6 +11,7 @@ import numpy as np
 
 from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
+from tumorscope.apps.crew import Crew, Order
 from tumorscope.apps.explaining import RUN_SAMPLE, ExplainOrder, explain_into
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content
 from tumorscope.apps.training_data import training_images
@@ -30,6 +31,7 @@ from tumorscope.models.starting import find_start
 from tumorscope.predictions import Predictions, read_predictions, write_predictions
 from tumorscope.storage import write_atomically
 from tumorscope.training.allocator import keep_freed_memory
+from tumorscope.training.launch import LOG_FILES
 from tumorscope.training.recorder import BEST_FILE, CHECKPOINT_FILE
 from tumorscope.training.train import train
 
@@ -45,11 +47,13 @@ class Stages:
         folder: The run.
         reporter: Where progress is shown.
         device: For training, evaluation and explanation.
+        crew: The processes that train; everything else is done by this one.
     """
 
     folder: RunFolder
     reporter: Reporter
     device: Device = "auto"
+    crew: Crew = field(default_factory=Crew)
     _cache: PixelCache | None = field(default=None, repr=False)
     _training_images: TrainingImages | None = field(default=None, repr=False)
 
@@ -89,11 +93,13 @@ class Stages:
             self.reporter.say(f"  {len(seen):,} test images were in the training of {start.sentence}: `evaluate` will refuse them.")
         images = self.training_images()
         keep_freed_memory()
-        with self.reporter.training(f"train {name}") as progress:
-            bundle = train(images, self.folder.recipe(), name=name, init=init, folder=model, device=self.device, progress=progress)
+        order, recipe = Order(self.folder, name, self.device), self.folder.recipe()
+        with self.crew.training(order) as team, self.reporter.training(f"train {name}") as progress:
+            bundle = train(images, recipe, name=name, init=init, folder=model, device=self.device, progress=progress, team=team)
         save_bundle(bundle, model)
-        for leftover in (CHECKPOINT_FILE, BEST_FILE):
-            (model / "training" / leftover).unlink(missing_ok=True)
+        state = model / "training"
+        for leftover in (state / CHECKPOINT_FILE, state / BEST_FILE, *state.glob(LOG_FILES)):
+            leftover.unlink(missing_ok=True)
         self.folder.add_duration(f"train {name}", float(bundle.training["duration_s"]))
         best = bundle.training
         self.reporter.say(f"{name}: validation accuracy {best['validation_accuracy']:.4f} in epoch {best['best_epoch']}")

@@ -51,16 +51,30 @@ class BatchedRows(Dataset[Batch]):
         )
 
 
+class Part(NamedTuple):
+    """Which rows of a batch a process takes where several train together: every `of`-th, from the `rank`-th on."""
+
+    rank: int = 0
+    of: int = 1
+
+
+WHOLE = Part()
+
+
 class EpochOrder(Sampler[list[int]]):
     """Batches of rows, shuffled by seed and epoch alone, so that a resumed training sees what an unbroken one saw.
 
+    Processes that train together draw the same batches and divide each of them, so that a step sees the images that it would see
+    in one process.
+
     Args:
         rows: Positions of images, int64.
-        batch_size: Rows per batch.
+        batch_size: Rows per batch, over all processes.
         seed: Of the shuffling; None keeps the order and every row.
         weights: How often each of `rows` is drawn in an epoch of as many draws; None takes each once.
         edited: Positions of counterfactual scans, int64.
         edited_share: Share of an epoch that is drawn from `edited`, added to as many draws from `rows` as there are.
+        part: What this process takes of every batch.
     """
 
     def __init__(
@@ -72,6 +86,7 @@ class EpochOrder(Sampler[list[int]]):
         weights: np.ndarray | None = None,
         edited: np.ndarray | None = None,
         edited_share: float = 0.0,
+        part: Part = WHOLE,
     ) -> None:
         self._rows = rows
         self._batch_size = batch_size
@@ -79,6 +94,7 @@ class EpochOrder(Sampler[list[int]]):
         self._weights = weights
         self._edited = np.empty(0, dtype=np.int64) if edited is None else edited
         self._more = edited_count(len(rows), edited_share) if len(self._edited) else 0
+        self._part = part
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -88,12 +104,21 @@ class EpochOrder(Sampler[list[int]]):
     def __len__(self) -> int:
         full, rest = divmod(len(self._rows) + self._more, self._batch_size)
         # One image alone cannot be batch-normalised, so in training it waits for an epoch that draws it earlier.
-        return full + (rest > (0 if self._seed is None else 1))
+        return full + (rest >= (1 if self._seed is None else 2 * self._part.of))
+
+    def weight(self, batch: int) -> float:
+        """Return how much this process's mean over its part of a batch counts, 1 where all parts are of one size.
+
+        The mean of all processes' means, each multiplied by its weight, is the mean over the whole batch.
+        """
+        rank, of = self._part
+        whole = min(self._batch_size, len(self._rows) + self._more - batch * self._batch_size)
+        return len(range(rank, whole, of)) * of / whole
 
     def __iter__(self) -> Iterator[list[int]]:
         rows = self._rows if self._seed is None else self._drawn(np.random.default_rng((self._seed, self._epoch)))
         for batch in range(len(self)):
-            yield rows[batch * self._batch_size : (batch + 1) * self._batch_size].tolist()
+            yield rows[batch * self._batch_size : (batch + 1) * self._batch_size][self._part.rank :: self._part.of].tolist()
 
     def _drawn(self, rng: np.random.Generator) -> np.ndarray:
         rows = self._rows
@@ -106,28 +131,36 @@ class EpochOrder(Sampler[list[int]]):
         return rng.permutation(rows)
 
 
-def batches(cache: PixelCache, split: str, *, batch_size: int) -> DataLoader[Batch]:
+def batches(cache: PixelCache, split: str, *, batch_size: int, part: Part = WHOLE) -> DataLoader[Batch]:
     """Return a loader of whole batches of one split in the manifest's order, without masks; the last batch may be smaller.
 
     Args:
         cache: Decoded images.
         split: `train`, `validation` or `test`.
         batch_size: Images per batch.
+        part: What this process takes of the split; no image is taken twice.
     """
-    return _loader(TrainingImages(cache), EpochOrder(cache.rows(split), batch_size=batch_size, seed=None))
+    return _loader(TrainingImages(cache), EpochOrder(cache.rows(split)[part.rank :: part.of], batch_size=batch_size, seed=None))
 
 
 def training_batches(
-    images: TrainingImages, *, batch_size: int, seed: int, balanced: bool = False, edited_share: float = 0.0
+    images: TrainingImages,
+    *,
+    batch_size: int,
+    seed: int,
+    balanced: bool = False,
+    edited_share: float = 0.0,
+    part: Part = WHOLE,
 ) -> DataLoader[Batch]:
     """Return a loader of shuffled batches of the training images.
 
     Args:
         images: Decoded images.
-        batch_size: Images per batch.
+        batch_size: Images per batch, over all processes.
         seed: Shuffles, together with the sampler's epoch.
         balanced: Whether every label is drawn as often as every other, some images then more than once an epoch.
         edited_share: Share of counterfactual scans in an epoch, 0 to below 1; without any such scans there are none.
+        part: What this process takes of every batch.
     """
     rows = images.cache.rows("train")
     labels = images.cache.label_index[rows]
@@ -138,6 +171,7 @@ def training_batches(
         weights=(1 / np.bincount(labels))[labels] if balanced else None,
         edited=images.edited_rows,
         edited_share=edited_share,
+        part=part,
     )
     return _loader(images, order)
 

@@ -7,23 +7,34 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
-from tumorscope.data.dataset import Augmenter, Batch, normalise, resize
+from tumorscope.data.dataset import Augmenter, Batch, EpochOrder, normalise, resize
 from tumorscope.data.lesions import UNSTATED
 from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.models.network import Classifier
 from tumorscope.training.classification_loss import classification_loss, with_likely_types
 from tumorscope.training.outline_loss import around, cells_loss, outline_cells, peak_loss
 from tumorscope.training.recipe import NetworkRecipe, Recipe
+from tumorscope.training.team import ALONE, Team
 
 
 class TrainingModule(lightning.LightningModule):
-    """A network with its loss, optimizer and the way from stored grids to its input."""
+    """A network with its loss, optimizer and the way from stored grids to its input.
 
-    def __init__(self, network: Classifier, recipe: Recipe) -> None:
+    Where several processes train it together, the images that each of them augments and drops are drawn by its own random numbers,
+    and the running statistics of batch normalisation become the mean over all processes before every validation.
+
+    Args:
+        network: To be trained.
+        recipe: Every choice.
+        team: The processes that train it.
+    """
+
+    def __init__(self, network: Classifier, recipe: Recipe, *, team: Team = ALONE) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
         self.choice = recipe.network(network.name)
+        self._team = team
         self.augment = Augmenter(recipe.augmentation)
         self.cells = network.cell_grid()
         self.frozen = torch.nn.ModuleList(list(network.features.children())[: self.choice.frozen_blocks])
@@ -47,7 +58,11 @@ class TrainingModule(lightning.LightningModule):
         return self
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch + 1)
+        # An epoch is less than 1,009. Differences beyond 32 bits would not tell processes apart: torch's CPU generator drops them.
+        torch.manual_seed(self.recipe.seed * 100_003 + self._team.rank * 1_009 + self.current_epoch + 1)
+
+    def on_validation_start(self) -> None:
+        self._team.average(self.network.buffers())
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn stored grids into the network's input; here, and not in the step, to stay in float32."""
@@ -67,8 +82,17 @@ class TrainingModule(lightning.LightningModule):
         if batch.masks is not None:
             with torch.autocast(feature_map.device.type, enabled=False):
                 loss = loss + self._guidance(feature_map.float(), batch.labels, batch.masks)
-        stated = batch.labels != UNSTATED
-        return {"loss": loss, "correct": (logits.argmax(dim=1) == batch.labels)[stated].sum(), "seen": stated.sum()}
+        stated, mean = batch.labels != UNSTATED, loss.detach()
+        if self._team.size > 1:
+            loss = loss * self._share(batch_idx)
+        correct = (logits.argmax(dim=1) == batch.labels)[stated].sum()
+        return {"loss": loss, "mean_loss": mean, "correct": correct, "seen": stated.sum()}
+
+    def _share(self, batch_idx: int) -> float:
+        """How much this process's mean loss counts in a step."""
+        assert self.trainer.train_dataloader is not None
+        order: EpochOrder = self.trainer.train_dataloader.sampler
+        return order.weight(batch_idx)
 
     def _guidance(self, feature_map: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
         """Return what outlines add to the loss; images with a tumour and no outline add nothing.
@@ -92,15 +116,12 @@ class TrainingModule(lightning.LightningModule):
         self.validation_logits.append(self.network(batch.images).float().cpu())
         self.validation_labels.append(batch.labels.cpu())
 
-    def validation_result(self) -> tuple[float, float, float]:
-        """Return loss, accuracy and tumour sensitivity of the validation that just ended, and forget it."""
-        logits, labels = torch.cat(self.validation_logits), torch.cat(self.validation_labels)
+    def validation_answers(self) -> tuple[Tensor, Tensor]:
+        """Return logits, shape (n, labels), and labels, shape (n,), of this process's validation images, and forget them."""
+        answers = torch.cat(self.validation_logits), torch.cat(self.validation_labels)
         self.validation_logits.clear()
         self.validation_labels.clear()
-        predicted = logits.argmax(dim=1)
-        tumours = labels != LABELS.index(NO_TUMOUR)
-        found = (predicted[tumours] != LABELS.index(NO_TUMOUR)).float().mean() if tumours.any() else torch.tensor(1.0)
-        return functional.cross_entropy(logits, labels).item(), (predicted == labels).float().mean().item(), found.item()
+        return answers
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         choice = self.choice
@@ -112,6 +133,19 @@ class TrainingModule(lightning.LightningModule):
         )
         steps = int(self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": _schedule(choice, optimizer, steps), "interval": "step"}}
+
+
+def validation_result(logits: Tensor, labels: Tensor) -> tuple[float, float, float]:
+    """Return loss, accuracy and tumour sensitivity.
+
+    Args:
+        logits: Of all validation images, float32, shape (n, labels).
+        labels: Positions in `LABELS`, int64, shape (n,).
+    """
+    predicted = logits.argmax(dim=1)
+    tumours = labels != LABELS.index(NO_TUMOUR)
+    found = (predicted[tumours] != LABELS.index(NO_TUMOUR)).float().mean() if tumours.any() else torch.tensor(1.0)
+    return functional.cross_entropy(logits, labels).item(), (predicted == labels).float().mean().item(), found.item()
 
 
 def _schedule(choice: NetworkRecipe, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:

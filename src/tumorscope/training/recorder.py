@@ -6,32 +6,45 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save
 
 from tumorscope.errors import TrainingError
 from tumorscope.storage import write_atomically
-from tumorscope.training.module import TrainingModule
+from tumorscope.training.module import TrainingModule, validation_result
 from tumorscope.training.progress import HISTORY_FILE, EpochRow, ProgressCallback, StepProgress, write_history
 from tumorscope.training.recipe import NetworkRecipe
+from tumorscope.training.team import ALONE, Team
 
 CHECKPOINT_FILE = "last.ckpt"
 BEST_FILE = "best.safetensors"
 
 
 class Recorder(Callback):
-    """Keeps history, best weights and the state to resume from; stops early."""
+    """Keeps history, best weights and the state to resume from; stops early.
 
-    def __init__(self, choice: NetworkRecipe, folder: Path, progress: ProgressCallback | None, *, identity: dict[str, Any]) -> None:
+    Of several processes the first one counts every epoch over the images of all of them, tells the others, and alone writes.
+    """
+
+    def __init__(
+        self,
+        choice: NetworkRecipe,
+        folder: Path,
+        progress: ProgressCallback | None,
+        *,
+        identity: dict[str, Any],
+        team: Team = ALONE,
+    ) -> None:
         self.rows: list[EpochRow] = []
         self._choice = choice
         self._folder = folder
         self._progress = progress
         self._identity = identity
+        self._team = team
         self._clock = 0.0
         self._train_s = 0.0
         self._sums = (0.0, 0, 0)
-        self._validation = (0.0, 0.0, 0.0)
 
     @property
     def best(self) -> EpochRow:
@@ -65,9 +78,9 @@ class Recorder(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        loss, seen = float(outputs["loss"]), int(outputs["seen"])
-        if loss != loss or loss == float("inf"):
-            raise TrainingError(f"the loss became {loss} in epoch {trainer.current_epoch + 1}. Lower learning_rate in the recipe.")
+        loss, seen = float(outputs["mean_loss"]), int(outputs["seen"])
+        if self._team.leads:  # it sees the others' too: one step later in its own loss, or at the end of the epoch
+            _refuse_divergence(loss, trainer.current_epoch + 1)
         self._sums = (self._sums[0] + loss * seen, self._sums[1] + int(outputs["correct"]), self._sums[2] + seen)
         self._train_s = time.monotonic() - self._clock
         if self._progress is not None:
@@ -75,6 +88,7 @@ class Recorder(Callback):
 
     def _step_progress(self, trainer: lightning.Trainer, step: int) -> StepProgress:
         loss, correct, seen = self._sums
+        seen = max(1, seen)  # a small part of a batch may hold no image of stated type
         return StepProgress(
             epoch=trainer.current_epoch + 1,
             epochs=self._choice.epochs,
@@ -82,34 +96,38 @@ class Recorder(Callback):
             steps=int(trainer.num_training_batches),
             loss=loss / seen,
             accuracy=correct / seen,
-            images_per_s=seen / max(self._train_s, 1e-9),
+            images_per_s=seen * self._team.size / max(self._train_s, 1e-9),
         )
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        assert isinstance(pl_module, TrainingModule)
-        self._validation = pl_module.validation_result()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
-        self.rows.append(self._row(trainer, pl_module))
-        row = self.rows[-1]
-        state = self._folder / "training"
+        parts = self._team.gathered((self._sums, pl_module.validation_answers()))
+        self.rows.append(self._team.agreed(self._row(trainer, pl_module, parts) if self._team.leads else None))
+        if self._team.leads:
+            self._keep(trainer, pl_module)
+        temporary = self._folder / "training" / f"{CHECKPOINT_FILE}.part"
+        try:
+            trainer.save_checkpoint(temporary, weights_only=False)  # every process calls it, the first one writes
+            if self._team.leads:
+                temporary.replace(temporary.with_name(CHECKPOINT_FILE))
+        finally:
+            if self._team.leads:
+                temporary.unlink(missing_ok=True)
+        trainer.should_stop = self._out_of_patience()
+
+    def _keep(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        row, best = self.rows[-1], self._folder / "training" / BEST_FILE
         if self.best is row:
-            write_atomically(state / BEST_FILE, save({k: v.contiguous().cpu() for k, v in pl_module.network.state_dict().items()}))
+            write_atomically(best, save({k: v.contiguous().cpu() for k, v in module.network.state_dict().items()}))
         if trainer.logger is not None:
             trainer.logger.log_metrics({k: v for k, v in asdict(row).items() if k != "epoch"}, step=row.epoch)
         write_history(self.rows, self._folder / HISTORY_FILE)
-        temporary = state / f"{CHECKPOINT_FILE}.part"
-        try:
-            trainer.save_checkpoint(temporary, weights_only=False)
-            temporary.replace(state / CHECKPOINT_FILE)
-        finally:
-            temporary.unlink(missing_ok=True)
-        trainer.should_stop = self._out_of_patience()
 
-    def _row(self, trainer: lightning.Trainer, module: TrainingModule) -> EpochRow:
-        loss, correct, seen = self._sums
-        validation_loss, validation_accuracy, found = self._validation
+    def _row(self, trainer: lightning.Trainer, module: TrainingModule, parts: list[Any]) -> EpochRow:
+        loss, correct, seen = (sum(column) for column in zip(*(sums for sums, _ in parts), strict=True))
+        _refuse_divergence(loss, trainer.current_epoch + 1)
+        logits, labels = (torch.cat(column) for column in zip(*(answers for _, answers in parts), strict=True))
+        validation_loss, validation_accuracy, found = validation_result(logits, labels)
         return EpochRow(
             epoch=trainer.current_epoch + 1,
             train_loss=loss / seen,
@@ -128,3 +146,8 @@ class Recorder(Callback):
             return False
         lowest = min(self.rows, key=lambda row: row.validation_loss)
         return self.rows[-1].epoch - lowest.epoch >= self._choice.patience_epochs
+
+
+def _refuse_divergence(loss: float, epoch: int) -> None:
+    if loss != loss or loss == float("inf"):
+        raise TrainingError(f"the loss became {loss} in epoch {epoch}. Lower learning_rate in the recipe.")

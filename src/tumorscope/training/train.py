@@ -1,6 +1,7 @@
 """The training loop: a split, decoded data set and a recipe to a Bundle."""
 
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Iterator
@@ -14,19 +15,22 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
-from tumorscope.data.dataset import batches, training_batches
+from tumorscope.data.dataset import Part, batches, training_batches
 from tumorscope.data.sources import recognise
 from tumorscope.data.split import check_split
 from tumorscope.data.training_images import TrainingImages
+from tumorscope.errors import UsageError
 from tumorscope.models.bundle import Bundle, short_digest
 from tumorscope.models.device import Device, torch_device
 from tumorscope.models.network import Classifier, build
 from tumorscope.models.starting import Start, start_network
 from tumorscope.storage import output_error
+from tumorscope.training.launch import ddp
 from tumorscope.training.module import TrainingModule
 from tumorscope.training.progress import ProgressCallback
-from tumorscope.training.recipe import Recipe
+from tumorscope.training.recipe import NetworkRecipe, Recipe
 from tumorscope.training.recorder import BEST_FILE, CHECKPOINT_FILE, Recorder
+from tumorscope.training.team import ALONE, Team
 
 
 def train(
@@ -38,11 +42,17 @@ def train(
     folder: Path,
     device: Device = "auto",
     progress: ProgressCallback | None = None,
+    team: Team = ALONE,
 ) -> Bundle:
     """Train one network and return the weights of its best epoch; called again after a kill, go on from the last finished one.
 
     The best epoch has the highest validation accuracy, among equals the lowest validation loss. The state of an unfinished
     training lies in `folder/training`, the epochs so far in `folder/history.csv`.
+
+    In a team this is what the first process calls, while the others call `help_train` with the same arguments. A step sees the
+    recipe's `batch_size` images, whatever the number of processes, each of which takes its part of them; so the recipe holds for
+    any number. Validation is divided without repeating an image and counted once over all. On GPUs batches are normalised over
+    all processes, on CPUs by each over its part.
 
     Args:
         images: Decoded images of a split manifest, with outlines and counterfactual scans where the recipe asks for them.
@@ -52,24 +62,24 @@ def train(
         folder: Of this model.
         device: `auto` takes a GPU when there is one.
         progress: Called after every step.
+        team: The processes that train together.
 
     Raises:
         SplitError: The manifest is not split, or a group stands in both training and validation. Whether the test split may
             have group mates is the protocol's to say, and was checked when it was cut.
         TrainingError: The loss became NaN or infinite, or the stored state is that of another training.
+        UsageError: There are too few images for so many processes.
         OutputError: The folder cannot be written.
     """
     check_split(images.cache.manifest, allow_published_leak=True)
-    torch.manual_seed(recipe.seed)
-    choice = recipe.network(name)
-    network = build(name, dropout=choice.dropout, output_stride=choice.output_stride)
+    network = _built(recipe, name)
     start = start_network(network, init)
-    module = TrainingModule(network.to(memory_format=torch.channels_last), recipe)
+    team.agreed(start.sentence)
     state = folder / "training"
-    recorder = Recorder(recipe.network(name), folder, progress, identity=_identity(images, recipe, name, start.sentence))
+    identity = _identity(images, recipe, name, start.sentence)
+    recorder = Recorder(recipe.network(name), folder, progress, identity=identity, team=team)
     try:
-        with _quiet_lightning():
-            _fit(module, recorder, images, recipe, state=state, device=device)
+        _fit(network, recorder, images, recipe, state=state, device=device, team=team)
     except OSError as error:
         raise output_error(folder, error) from error
     except SystemExit as ended:  # what Lightning makes of Ctrl-C, and it stops listening to another one
@@ -78,7 +88,33 @@ def train(
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
     network.load_state_dict(load_file(state / BEST_FILE))
-    return _bundle(network.cpu().eval(), recorder, images, recipe, start)
+    return _bundle(network.cpu().eval(), recorder, images, recipe, start, processes=team.size)
+
+
+def help_train(images: TrainingImages, recipe: Recipe, *, name: str, folder: Path, device: Device = "auto", team: Team) -> None:
+    """Train as one of the other processes of a team: `train` in the first one gives the starting weights and keeps what comes out.
+
+    Args:
+        images: As the first process has them.
+        recipe: Every choice.
+        name: One of `NETWORKS`.
+        folder: Of this model, the same as the first process's.
+        device: As given to the first process.
+        team: The processes that train together.
+
+    Raises:
+        TrainingError: The stored state is that of another training.
+        UsageError: There are too few images for so many processes.
+    """
+    identity = _identity(images, recipe, name, team.agreed(None))
+    recorder = Recorder(recipe.network(name), folder, None, identity=identity, team=team)
+    _fit(_built(recipe, name), recorder, images, recipe, state=folder / "training", device=device, team=team)
+
+
+def _built(recipe: Recipe, name: str) -> Classifier:
+    torch.manual_seed(recipe.seed)
+    choice = recipe.network(name)
+    return build(name, dropout=choice.dropout, output_stride=choice.output_stride)
 
 
 def _identity(images: TrainingImages, recipe: Recipe, name: str, started_from: str) -> dict[str, Any]:
@@ -94,14 +130,48 @@ def _identity(images: TrainingImages, recipe: Recipe, name: str, started_from: s
 
 
 def _fit(
-    module: TrainingModule, recorder: Recorder, images: TrainingImages, recipe: Recipe, *, state: Path, device: Device
+    network: Classifier, recorder: Recorder, images: TrainingImages, recipe: Recipe, *, state: Path, device: Device, team: Team
 ) -> None:
-    choice = recipe.network(module.network.name)
-    accelerator = torch_device(device).type
+    choice, part = recipe.network(network.name), Part(team.rank, team.size)
+    _refuse_empty_parts(images, choice, team)
     checkpoint = state / CHECKPOINT_FILE
-    trainer = lightning.Trainer(
+    with _quiet_lightning(), _kept_threads():
+        _trainer(recorder, recipe, choice, state=state, device=device, team=team).fit(
+            TrainingModule(network.to(memory_format=torch.channels_last), recipe, team=team),
+            training_batches(
+                images,
+                batch_size=choice.batch_size,
+                seed=recipe.seed,
+                balanced=choice.balanced,
+                edited_share=recipe.counterfactual_share,
+                part=part,
+            ),
+            batches(images.cache, "validation", batch_size=64, part=part),
+            ckpt_path=checkpoint if team.agreed(checkpoint.is_file()) else None,
+            weights_only=True,
+        )
+
+
+def _refuse_empty_parts(images: TrainingImages, choice: NetworkRecipe, team: Team) -> None:
+    smallest = min(choice.batch_size // 2, len(images.cache.rows("train")) // 2, len(images.cache.rows("validation")))
+    if team.size > max(1, smallest):
+        raise UsageError(
+            f"{team.size} processes: with batch_size {choice.batch_size} in the recipe and {len(images.cache.rows('validation'))} "
+            f"validation images at most {max(1, smallest)} can share the work. Take fewer --devices, or a larger batch_size."
+        )
+
+
+def _trainer(
+    recorder: Recorder, recipe: Recipe, choice: NetworkRecipe, *, state: Path, device: Device, team: Team
+) -> lightning.Trainer:
+    accelerator = torch_device(device).type
+    return lightning.Trainer(
         accelerator=accelerator,
-        devices=1,
+        devices=team.per_node,
+        num_nodes=team.nodes,
+        strategy=ddp(team) if team.size > 1 else "auto",
+        sync_batchnorm=team.size > 1 and accelerator == "cuda",  # torch has none for the CPU
+        use_distributed_sampler=False,  # it would pad; ours knows the process it is in
         precision=_precision(recipe, accelerator),
         max_epochs=choice.epochs,
         gradient_clip_val=choice.clip_norm,
@@ -111,19 +181,6 @@ def _fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-    )
-    trainer.fit(
-        module,
-        training_batches(
-            images,
-            batch_size=choice.batch_size,
-            seed=recipe.seed,
-            balanced=choice.balanced,
-            edited_share=recipe.counterfactual_share,
-        ),
-        batches(images.cache, "validation", batch_size=64),
-        ckpt_path=checkpoint if checkpoint.is_file() else None,
-        weights_only=True,
     )
 
 
@@ -150,6 +207,19 @@ def _quiet_lightning() -> Iterator[None]:
 
 
 @contextmanager
+def _kept_threads() -> Iterator[None]:
+    """Undo what the loop does where processes share a CPU: it gives each of them fewer threads, for good."""
+    threads, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if variable is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+
+
+@contextmanager
 def _no_advice() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -159,7 +229,9 @@ def _no_advice() -> Iterator[None]:
         yield
 
 
-def _bundle(network: Classifier, recorder: Recorder, images: TrainingImages, recipe: Recipe, start: Start) -> Bundle:
+def _bundle(
+    network: Classifier, recorder: Recorder, images: TrainingImages, recipe: Recipe, start: Start, *, processes: int
+) -> Bundle:
     cache = images.cache
     seen = cache.manifest.where(lambda record: record.split in ("train", "validation"))
     images_of = seen.counts_by_source()
@@ -179,6 +251,7 @@ def _bundle(network: Classifier, recorder: Recorder, images: TrainingImages, rec
             "validation_accuracy": best.validation_accuracy,
             "validation_loss": best.validation_loss,
             "duration_s": sum(row.duration_s for row in recorder.rows),
+            **({"processes": processes} if processes > 1 else {}),
         },
         data_fingerprint=cache.manifest.data_fingerprint,
         split_fingerprint=cache.manifest.split_fingerprint,

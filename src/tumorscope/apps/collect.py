@@ -21,7 +21,7 @@ from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, read_jso
 from tumorscope.apps.stages import METRICS_FILE, PREDICTIONS_FILE, measured, write_json
 from tumorscope.data.audit.groups import count_leaks
 from tumorscope.data.augmentation import Augmentation
-from tumorscope.data.dataset import Augmenter
+from tumorscope.data.dataset import Augmenter, Batch
 from tumorscope.data.decode import decode_record
 from tumorscope.data.phantom import SYNTHETIC_NOTICE
 from tumorscope.data.sources import recognise
@@ -314,5 +314,6 @@ def _augmented(original: np.ndarray, augmentation: Augmentation, count: int, *, 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         images = torch.from_numpy(original)[None, None].float().expand(count, 1, -1, -1) / 255
-        result: np.ndarray = (Augmenter(augmentation)(images.clone())[0][:, 0] * 255).round().byte().numpy()
+        changed = Augmenter(augmentation)(Batch(images.clone(), torch.zeros(count, dtype=torch.int64))).images
+        result: np.ndarray = (changed[:, 0] * 255).round().byte().numpy()
     return result

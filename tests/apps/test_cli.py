@@ -40,7 +40,7 @@ def tumorscope(monkeypatch, capsys):
 
 def test_run_leaves_everything_that_was_promised(tumorscope, banded_folder, tmp_path):
     out = tmp_path / "run"
-    status, printed, _ = tumorscope("run", "--data", banded_folder, "--out", out, *SMALL)
+    status, printed, _ = tumorscope("run", "--data", banded_folder, "--out", out, "--recipe", "plain", *SMALL)
     assert status == 0
     assert "recall glioma" in printed
     for name in ("manifest.csv", "recipe.toml", "run.json", "comparison.csv", "report.html", "explanation.html"):

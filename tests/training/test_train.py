@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tumorscope.data.training_images import TrainingImages
 from tumorscope.errors import SplitError, TrainingError, UsageError
@@ -164,3 +165,15 @@ def test_the_rate_rises_and_falls_however_few_steps_there_are(steps):
             schedule.step()
     assert max(rates) <= choice.learning_rate * (1 + 1e-9)
     assert min(rates) > 0
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_frozen_blocks_keep_trained_weights_and_no_random_ones(images, tmp_path, trained):
+    torch.manual_seed(5)
+    start = {f"features.{key}": value.clone() for key, value in build("mobilenet_v2").features.state_dict().items()}
+    save_file(start, tmp_path / "start.safetensors")
+    init = str(tmp_path / "start.safetensors") if trained else "none"
+    bundle = train(images, small_recipe(epochs=1, frozen_blocks=3), name="mobilenet_v2", init=init, folder=tmp_path / "run")
+    learnt, trainable = bundle.network.state_dict(), dict(bundle.network.named_parameters())
+    kept = {int(key.split(".")[1]) for key in start if key in trainable and torch.equal(learnt[key], start[key])}
+    assert kept == ({0, 1, 2} if trained else set())

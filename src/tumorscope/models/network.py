@@ -16,6 +16,8 @@ from tumorscope.labels import LABELS
 from tumorscope.models.grad_cam import evidence, grad_cam
 
 IMAGENET_URL: str = MobileNet_V2_Weights.IMAGENET1K_V1.url
+RANDOM_WEIGHTS = "random weights"
+"""How `started_from` begins where no weights were loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +232,8 @@ def initialise(network: Classifier, init: str) -> str:
 def started_from(name: str, init: str) -> str:
     """Return in a sentence where the weights of a network start, without loading any; `name` and `init` as for `initialise`."""
     if name != "mobilenet_v2":
-        return "random weights (trained from scratch)"
-    known = {"none": "random weights (--init none)", "imagenet": "ImageNet weights from torchvision"}
+        return f"{RANDOM_WEIGHTS} (trained from scratch)"
+    known = {"none": f"{RANDOM_WEIGHTS} (--init none)", "imagenet": "ImageNet weights from torchvision"}
     return known.get(init, f"weights from {Path(init).name}")
 
 

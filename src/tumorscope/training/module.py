@@ -37,8 +37,6 @@ class TrainingModule(lightning.LightningModule):
         self._team = team
         self.augment = Augmenter(recipe.augmentation)
         self.cells = network.cell_grid()
-        self.frozen = torch.nn.ModuleList(list(network.features.children())[: self.choice.frozen_blocks])
-        self.frozen.requires_grad_(False)
         self.validation_logits: list[Tensor] = []
         self.validation_labels: list[Tensor] = []
 
@@ -50,12 +48,6 @@ class TrainingModule(lightning.LightningModule):
     @property
     def train_size(self) -> int:
         return self.choice.size_at(self.current_epoch, image_size=self.recipe.preprocessing.image_size)
-
-    def train(self, mode: bool = True) -> "TrainingModule":
-        """Switch between training and evaluation; frozen blocks stay in evaluation."""
-        super().train(mode)
-        self.frozen.eval()
-        return self
 
     def on_train_epoch_start(self) -> None:
         # An epoch is less than 1,009. Differences beyond 32 bits would not tell processes apart: torch's CPU generator drops them.

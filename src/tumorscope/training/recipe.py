@@ -33,8 +33,8 @@ class NetworkRecipe(BaseModel):
         sizes: Training resolution: pairs of (share of all epochs, pixels) in order, the shares rising to 1; empty trains at the
             full image size. Validation and test always use the full size.
         output_stride: One of the network's `OUTPUT_STRIDES`; None takes its usual one.
-        frozen_blocks: First blocks of the feature extractor that keep the weights they start from, statistics included; only for a
-            network that starts from trained weights.
+        frozen_blocks: First blocks of the feature extractor that keep the weights they start from; the statistics of their
+            normalisation follow the images. None do where weights start at random.
         balanced: Whether every class is drawn equally often in training, whatever its number of images.
         guidance: What outlines add to the loss, where images have one.
     """

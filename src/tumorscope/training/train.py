@@ -22,7 +22,7 @@ from tumorscope.data.training_images import TrainingImages
 from tumorscope.errors import UsageError
 from tumorscope.models.bundle import Bundle, short_digest
 from tumorscope.models.device import Device, torch_device
-from tumorscope.models.network import Classifier, build
+from tumorscope.models.network import RANDOM_WEIGHTS, Classifier, build
 from tumorscope.models.starting import Start, start_network
 from tumorscope.storage import output_error
 from tumorscope.training.launch import ddp
@@ -75,6 +75,7 @@ def train(
     network = _built(recipe, name)
     start = start_network(network, init)
     team.agreed(start.sentence)
+    _freeze(network, recipe, start.sentence)
     state = folder / "training"
     identity = _identity(images, recipe, name, start.sentence)
     recorder = Recorder(recipe.network(name), folder, progress, identity=identity, team=team)
@@ -106,15 +107,24 @@ def help_train(images: TrainingImages, recipe: Recipe, *, name: str, folder: Pat
         TrainingError: The stored state is that of another training.
         UsageError: There are too few images for so many processes.
     """
-    identity = _identity(images, recipe, name, team.agreed(None))
+    network, start = _built(recipe, name), team.agreed(None)
+    _freeze(network, recipe, start)
+    identity = _identity(images, recipe, name, start)
     recorder = Recorder(recipe.network(name), folder, None, identity=identity, team=team)
-    _fit(_built(recipe, name), recorder, images, recipe, state=folder / "training", device=device, team=team)
+    _fit(network, recorder, images, recipe, state=folder / "training", device=device, team=team)
 
 
 def _built(recipe: Recipe, name: str) -> Classifier:
     torch.manual_seed(recipe.seed)
     choice = recipe.network(name)
     return build(name, dropout=choice.dropout, output_stride=choice.output_stride)
+
+
+def _freeze(network: Classifier, recipe: Recipe, started_from: str) -> None:
+    """Let the first blocks keep their weights, unless those are random."""
+    if not started_from.startswith(RANDOM_WEIGHTS):
+        for block in list(network.features.children())[: recipe.network(network.name).frozen_blocks]:
+            block.requires_grad_(False)
 
 
 def _identity(images: TrainingImages, recipe: Recipe, name: str, started_from: str) -> dict[str, Any]:

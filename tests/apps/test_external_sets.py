@@ -99,7 +99,11 @@ def test_a_confounded_built_in_set_is_tested_on_one_with_scanners_swapped(tmp_pa
     invoke("run", "--confounded", "--out", out, "--image-size", "64", "--epochs", "1", "--models", "cnn")
     metrics = json.loads((out / "cnn" / "external_phantom-swapped_metrics.json").read_text())
     assert set(metrics["sources"]) == {"phantom", "phantom-other-scanner"}
-    assert "Every no tumour image comes from phantom-other-scanner" in (out / "report.html").read_text()
+    assert metrics["heatmaps"]["n"] == sum(count for label, count in metrics["labels"].items() if label != "notumor")
+    assert set(metrics["heatmaps"]["sources"]) == {"phantom", "phantom-other-scanner"}
+    page = (out / "report.html").read_text()
+    assert "Every no tumour image comes from phantom-other-scanner" in page
+    assert "scans with an outline the map of CNN" in page
 
 
 def test_confounded_is_about_the_built_in_set_only(banded_folder, tmp_path):

@@ -149,3 +149,10 @@ def test_every_column_of_attention_is_a_measure_that_is_taken():
     taken = compare_groups([{"energy_inside": 0.5, "mask_share": 0.1, "pointing_game": 1.0}], np.array([True]))["correct"]
     assert set(tables.ATTENTION) <= set(taken)
     assert taken["pointing_game"] == 1.0
+
+
+def test_where_maps_point_on_an_external_set_is_said_where_it_was_measured():
+    pointing = {"pointing_game": 0.25, "pointing_game_15px": 0.5, "energy_inside": 0.125}
+    found = {"mobilenet_v2": {"heatmaps": {"n": 4, "answer": pointing}}, "cnn": {"heatmaps": None}, "lookup_baseline": {}}
+    (sentence,) = tables.external_sentences(found)
+    assert all(part in sentence for part in ("4 scans", "MobileNetV2", "0.250", "0.500", "0.125"))

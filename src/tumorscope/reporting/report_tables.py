@@ -214,6 +214,20 @@ def _external_cells(metrics: Mapping[str, Any]) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
+def external_sentences(found: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return where the maps of each model's answers point in an external set's outlined scans, none where it has none."""
+    sentences = []
+    for name, metrics in found.items():
+        maps = metrics.get("heatmaps")
+        if maps:
+            inside, near, energy = (number(maps["answer"][key]) for key in ("pointing_game", "pointing_game_15px", "energy_inside"))
+            sentences.append(
+                f"Of {_count(maps['n'])} scans with an outline the map of {external_title(name)}'s answer has its peak inside the "
+                f"tumour in a share of {inside}, within 15 pixels of 224 in {near}; the share of the map inside is {energy}."
+            )
+    return tuple(sentences)
+
+
 def paired_sentences(study: Study) -> tuple[str, ...]:
     """Return the paired comparison in sentences, none where it was not made."""
     if study.paired is None:

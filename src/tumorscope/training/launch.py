@@ -114,6 +114,9 @@ def _follow(follow: Callable[[Team], None], rank: int, size: int, port: int, cud
     with joined(rank, size=size, per_node=size, cuda=cuda, store=store) as team:
         follow(team)
         team.agreed(None)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)  # a thread of torch that still holds a tensor would abort an interpreter that ends
 
 
 def _await(others: Sequence[SpawnProcess], store: TCPStore, logs: Path) -> None:

@@ -1,5 +1,7 @@
 """The processes that train one network together, one for each device."""
 
+import atexit
+import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,6 +109,7 @@ def joined(rank: int, *, size: int, per_node: int, cuda: bool, store: TCPStore |
             f"{ANSWER_WITHIN.seconds // 60} minutes, with srun or torchrun, and with a MASTER_PORT that is free."
         ) from error
     assert isinstance(orders, distributed.ProcessGroup)
+    atexit.register(gc.collect)  # ends torch's threads, one of which may hold a tensor and abort an interpreter that ends
     try:
         yield Team(rank, size, per_node, group, orders)
     except BaseException:

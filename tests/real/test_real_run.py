@@ -52,7 +52,7 @@ def test_look_up_without_training_scores_what_others_train_for(nickparvar, tmp_p
 def test_fine_tuning_beats_chance_within_three_epochs_on_a_few_images(monkeypatch, tmp_path):
     out = tmp_path / "run"
     arguments = ["run", "--data", NICKPARVAR, "--out", out, "--init", WEIGHTS, "--models", "mobilenet_v2"]
-    small = ["--limit", "60", "--image-size", "96", "--epochs", "3"]
+    small = ["--recipe", "plain", "--limit", "60", "--image-size", "96", "--epochs", "3"]
     monkeypatch.setattr(sys, "argv", ["tumorscope", *map(str, arguments), *small])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -19,6 +19,7 @@ from tumorscope.data.audit.provenance import with_folder_sources
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.sources import index_source
 from tumorscope.errors import EvaluationError
+from tumorscope.evaluation.evaluate import count_copies
 from tumorscope.evaluation.external import ExternalAnswers, summarise_external, write_external_predictions
 from tumorscope.evaluation.halves import CHOOSING, FINAL, final_half
 from tumorscope.evaluation.lookup import nearest
@@ -131,7 +132,7 @@ def _answered(
 
 
 def _refuse_seen(bundle: Bundle, manifest: Manifest) -> None:
-    count = sum(bundle.has_seen(record.sha256) for record in manifest)
+    count = count_copies(bundle, manifest)
     if count:
         raise EvaluationError(
             f"{manifest.root}: {count} images were in the training of {bundle.name}, or of the model that it started from. Delete "

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tumorscope.data.augmentation import Augmentation
-from tumorscope.data.intensity import random_bias_field, random_coarse, random_curve, random_gamma, random_noise
+from tumorscope.data.intensity import draw, random_bias_field, random_coarse, random_curve, random_gamma, random_noise
 from tumorscope.data.lesions import UNSTATED, drawn_lesions, recoloured
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
@@ -251,7 +251,7 @@ class Augmenter(torch.nn.Module):
         smooth = random_gamma(images, self._choice.gamma)
         if not self._choice.curve:
             return smooth
-        chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < self._choice.curve
+        chosen = draw(images) < self._choice.curve
         return torch.where(chosen, random_curve(images), smooth)
 
 

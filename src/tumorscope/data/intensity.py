@@ -18,7 +18,7 @@ _COARSEST = 2.8
 
 def random_gamma(images: Tensor, largest: float) -> Tensor:
     """Raise intensities to an exponent between 1 / `largest` and `largest`, as often below 1 as above."""
-    exponent = torch.exp((2 * _draw(images) - 1) * math.log(largest))
+    exponent = torch.exp((2 * draw(images) - 1) * math.log(largest))
     return images.clamp(0, 1) ** exponent
 
 
@@ -47,7 +47,7 @@ def random_bias_field(images: Tensor, strength: float) -> Tensor:
         images: See above.
         strength: Largest standard deviation of the logarithm of the factor.
     """
-    cells = torch.randn(len(images), 1, _FIELD_CELLS, _FIELD_CELLS, device=images.device) * strength * _draw(images)
+    cells = torch.randn(len(images), 1, _FIELD_CELLS, _FIELD_CELLS, device=images.device) * strength * draw(images)
     field = functional.interpolate(cells, size=images.shape[2:], mode="bicubic", align_corners=False)
     return (images * field.exp()).clamp(0, 1)
 
@@ -67,10 +67,10 @@ def random_coarse(images: Tensor, probability: float) -> Tensor:
 
 def random_noise(images: Tensor, largest: float) -> Tensor:
     """Add normal noise of a standard deviation up to `largest` to a third of the images."""
-    deviation = _draw(images) * largest * (_draw(images) < NOISY)
+    deviation = draw(images) * largest * (draw(images) < NOISY)
     return (images + torch.randn_like(images) * deviation).clamp(0, 1)
 
 
-def _draw(images: Tensor) -> Tensor:
+def draw(images: Tensor) -> Tensor:
     """Return a number from 0 to 1 for each image, shape (batch, 1, 1, 1)."""
     return torch.rand(len(images), 1, 1, 1, device=images.device)

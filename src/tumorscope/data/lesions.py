@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tumorscope.data.intensity import draw
+
 UNSTATED = -1
 """Label index of a scan with a tumour of unstated type."""
 
@@ -140,9 +142,9 @@ def _odd(length: float) -> int:
 
 def _between(images: Tensor, low: float, high: float) -> Tensor:
     """Draw a number for each image, shape (batch, 1, 1, 1)."""
-    return low + (high - low) * torch.rand(len(images), 1, 1, 1, device=images.device)
+    return low + (high - low) * draw(images)
 
 
 def _chance(images: Tensor, probability: float) -> Tensor:
     """Draw yes or no for each image, bool, shape (batch, 1, 1, 1)."""
-    return torch.rand(len(images), 1, 1, 1, device=images.device) < probability
+    return draw(images) < probability

@@ -12,10 +12,11 @@ TOLERANCE_PX = 15
 REFERENCE_SIZE = 224
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
+ON_TUMOUR = ("pointing_game", "pointing_game_15px", "energy_inside")
+"""The measures of `on_tumour`."""
+
 LOCALISATION = (
-    "pointing_game",
-    "pointing_game_15px",
-    "energy_inside",
+    *ON_TUMOUR,
     "dice",
     "iou",
     "pixel_average_precision",
@@ -114,6 +115,16 @@ def choose_threshold(heatmaps: Sequence[np.ndarray], masks: Sequence[np.ndarray]
     return THRESHOLDS[int(np.mean(scores, axis=0).argmax())]
 
 
+def on_tumour(heatmap: np.ndarray, mask: np.ndarray, *, peak: Peak | None) -> dict[str, float | None]:
+    """Return the measures of `ON_TUMOUR`, which are those that cost next to nothing; arguments as for `localise`."""
+    tolerance = TOLERANCE_PX * heatmap.shape[0] / REFERENCE_SIZE
+    return {
+        "pointing_game": pointing_game(peak, mask),
+        "pointing_game_15px": pointing_game(peak, mask, tolerance_px=tolerance),
+        "energy_inside": energy_inside(heatmap, mask) or 0.0,
+    }
+
+
 def localise(
     heatmap: np.ndarray,
     mask: np.ndarray,
@@ -131,12 +142,9 @@ def localise(
         threshold: For Dice and IoU, see `choose_threshold`; None leaves them out.
         pixel_mm: Height and width of a pixel in millimetres, None where unknown.
     """
-    tolerance = TOLERANCE_PX * heatmap.shape[0] / REFERENCE_SIZE
     dice, iou = (None, None) if threshold is None else overlap(heatmap, mask, threshold=threshold)
     return {
-        "pointing_game": pointing_game(peak, mask),
-        "pointing_game_15px": pointing_game(peak, mask, tolerance_px=tolerance),
-        "energy_inside": energy_inside(heatmap, mask) or 0.0,
+        **on_tumour(heatmap, mask, peak=peak),
         "dice": dice,
         "iou": iou,
         "pixel_average_precision": pixel_average_precision(heatmap, mask),

@@ -100,6 +100,8 @@ def run_models(folder: RunFolder, choices: Choices, reporter: Reporter, crew: "C
 
 def _seen_by_starts(choices: Choices) -> dict[str, frozenset[str]]:
     """What the trained model that each network would start from has seen; refuses one that is not there before any work is done."""
+    if choices.init in ("imagenet", "none"):  # they have seen no scan, and finding out would load torch before any data are read
+        return {}
     from tumorscope.models.starting import find_start
 
     return {name: find_start(name, choices.init).seen for name in choices.models}

@@ -3,11 +3,10 @@ import json
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from typer.testing import CliRunner
 
-from tumorscope.apps.cli import app
 from tumorscope.data.audit.carrying import CARRIED_MASK
 from tumorscope.data.phantom import write_phantom
 from tumorscope.errors import SourceError, UsageError
@@ -34,13 +33,6 @@ def leaky_folder(tmp_path):
             for row, pixels in enumerate(chosen):
                 Image.fromarray(np.ascontiguousarray(pixels)).save(folder / f"{row}.png")
     return root
-
-
-def invoke(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def test_an_audit_says_how_much_of_the_test_set_is_in_training_and_leaves_its_four_files(leaky_folder, tmp_path):

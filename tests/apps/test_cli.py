@@ -195,14 +195,6 @@ def test_what_nobody_foresaw_is_one_line_too_unless_debug(arguments):
     assert (len(done.stderr.splitlines()) > 1) is bool(arguments)
 
 
-@pytest.fixture
-def listening():
-    """A process that listens to Ctrl-C; one that was started in the background may not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("listening")
 def test_ctrl_c_says_that_the_same_command_goes_on(tumorscope, banded_folder, tmp_path, monkeypatch):
     def stop(*_: object, **__: object) -> None:

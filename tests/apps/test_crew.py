@@ -85,14 +85,6 @@ def test_others_end_when_the_first_process_does(tmp_path):
     assert said[1].startswith("tumorscope: the first process ended")
 
 
-@pytest.fixture
-def listening():
-    """A process that listens to Ctrl-C, as do those that it starts; one that was started in the background may not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("listening")
 def test_ctrl_c_ends_all_processes(manifest, tmp_path):
     process = start("train", manifest, "--out", tmp_path / "run", *SMALL, "--epochs", 500, "--devices", 2, start_new_session=True)

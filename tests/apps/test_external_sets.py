@@ -6,22 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
-from typer.testing import CliRunner
 
-from tumorscope.apps.cli import app
 from tumorscope.data.phantom import write_phantom
 from tumorscope.errors import EvaluationError, SplitError, UsageError
 from tumorscope.manifest import read_manifest
 
 SMALL = ("--image-size", "64", "--epochs", "1", "--init", "none", "--models", "cnn")
-
-
-def invoke(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture

@@ -4,23 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
-from typer.testing import CliRunner
 
-from tumorscope.apps.cli import app
 from tumorscope.errors import BundleError, EvaluationError
 from tumorscope.labels import LABELS
 from tumorscope.manifest import read_manifest
 from tumorscope.models.bundle import read_bundle_json, short_digest
 
 SMALL = ("--image-size", "64", "--epochs", "1", "--models", "cnn", "--recipe", "plain")
-
-
-def invoke(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def write_set(root, *, seed):

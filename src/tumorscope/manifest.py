@@ -12,13 +12,17 @@ from tumorscope.errors import ManifestError
 from tumorscope.labels import LABELS, UNSTATED_TUMOUR
 from tumorscope.storage import write_atomically
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "calibration", "test")
+"""What an image is for: to learn from, to choose the epoch, to fit what probabilities mean, to test; the third may be empty."""
+
 SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "calib": "calibration",
+    "calibration": "calibration",
     "test": "test",
     "testing": "test",
 }
@@ -42,7 +46,7 @@ class Record:
         label: One of `LABELS`, or `UNSTATED_TUMOUR` in sets that only test.
         sha256: Digest of the decoded pixels (`Scan.sha256`), empty until the image was decoded.
         group: Images that must stay on one side of a split (patient, else cluster of copies); empty when unknown.
-        split: `train`, `validation`, `test`, or empty when not yet split.
+        split: One of `SPLITS`, or empty when not yet split.
         fold: Number of the fold that tests this image, or None.
         source: The collection the picture comes from; empty when unknown.
         mask: Tumour mask: a path like `path`, or outlines as `x,y x,y ...` in pixels of the image (x is the column),

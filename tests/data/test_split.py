@@ -51,9 +51,9 @@ def refusal(call, *arguments: object, **options: object) -> str:
 
 
 def test_without_given_splits_each_class_is_cut_by_its_shares():
-    split = split_manifest(manifest_of(*plain(50)), test_share=0.2, validation_share=0.1)
+    split = split_manifest(manifest_of(*plain(50)), test_share=0.2, validation_share=0.1, calibration_share=0.25)
     for label in LABELS:
-        assert [split.counts(side)[label] for side in SPLITS] == [36, 4, 10]
+        assert [split.counts(side)[label] for side in SPLITS] == [27, 4, 9, 10]
     assert len(split.notes) >= 2
 
 
@@ -115,7 +115,7 @@ def test_a_split_depends_on_pixels_not_on_order_or_names():
 def test_groups_stay_on_one_side_whatever_the_seed(seed):
     rng = np.random.default_rng(seed)
     records = [replace(record, group=f"{record.label[0]}{rng.integers(12)}") for record in plain(60)]
-    split = split_manifest(manifest_of(*records), validation_share=0.15, seed=seed)
+    split = split_manifest(manifest_of(*records), validation_share=0.15, calibration_share=0.2, seed=seed)
     check_split(split)
     stands = defaultdict(set)
     for record in split:
@@ -125,8 +125,8 @@ def test_groups_stay_on_one_side_whatever_the_seed(seed):
 
 
 def test_groups_of_equal_size_meet_the_share():
-    split = split_manifest(manifest_of(*patients(20, 5)), test_share=0.2, validation_share=0.25)
-    assert [split.counts(side)["glioma"] for side in SPLITS] == [60, 20, 20]
+    split = split_manifest(manifest_of(*patients(20, 5)), test_share=0.2, validation_share=0.25, calibration_share=0.25)
+    assert [split.counts(side)["glioma"] for side in SPLITS] == [45, 20, 15, 20]
 
 
 def test_equal_pixels_and_what_they_link_stay_together():
@@ -291,6 +291,50 @@ def test_the_manifests_own_folds_decide_and_a_run_of_every_class_validates():
         assert_validation_is_a_run_of_every_class(part, share=0.1)
 
 
+def test_calibration_is_cut_from_training_by_group_and_is_none_where_its_share_is_none():
+    manifest = manifest_of(*patients(20, 4))
+    split = split_manifest(manifest, calibration_share=0.2)
+    assert all(split.counts("calibration").values())
+    assert 0.1 < sum(split.counts("calibration").values()) / sum(split.counts("train").values()) < 0.35
+    of_group = {(record.group, record.split) for record in split}
+    assert len(of_group) == len({group for group, _ in of_group})
+    without = split_manifest(manifest)
+    assert not any(without.counts("calibration").values())
+    kept = {path for path, side in sides(without).items() if side in ("validation", "test")}
+    assert kept == {path for path, side in sides(split).items() if side in ("validation", "test")}
+
+
+def test_a_given_calibration_split_is_kept():
+    given = [replace(record, path=f"c/{record.path}", sha256=f"c{record.sha256}") for record in plain(3, split="calibration")]
+    split = split_manifest(manifest_of(*plain(30, split="train"), *given), calibration_share=0.3)
+    assert {path for path, side in sides(split).items() if side == "calibration"} == {record.path for record in given}
+
+
+def test_folds_of_unknown_patients_have_runs_for_validation_and_for_calibration():
+    records = [replace(record, fold=number % 3) for number, record in enumerate(plain(60))]
+    for part in split_folds(manifest_of(*records), folds=3, validation_share=0.1, calibration_share=0.25):
+        check_split(part)
+        for label in LABELS:
+            left = [record.split for record in part if record.label == label and record.split not in ("test", "validation")]
+            held = [row for row, side in enumerate(left) if side == "calibration"]
+            assert held == list(range(held[0], held[-1] + 1))
+            assert len(held) == round(0.25 * len(left))
+
+
+def test_a_group_in_calibration_and_training_or_test_is_refused():
+    split = split_manifest(manifest_of(*patients(20, 4)), calibration_share=0.2)
+    mates = next(record.group for record in split if record.split == "calibration")
+    for side in ("train", "test"):
+        moved = False
+        records = []
+        for record in split:
+            if record.group == mates and not moved:
+                record, moved = replace(record, split=side), True
+            records.append(record)
+        with pytest.raises(SplitError, match=mates):
+            check_split(manifest_of(*records), allow_published_leak=side == "train")
+
+
 def test_own_folds_with_groups_cut_validation_by_group():
     records = [replace(record, fold=int(record.group[-1]) % 5) for record in patients(10, 3)]
     for part in split_folds(manifest_of(*records), folds=5, validation_share=0.25):
@@ -375,7 +419,7 @@ def test_images_without_a_group_share_none():
     check_split(manifest_of(*(replace(record, group="") for record in good())))
 
 
-@pytest.mark.parametrize("side", SPLITS)
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
 def test_an_empty_split_is_refused(side):
     records = [record for record in good() if record.split != side]
     assert side in refusal(check_split, manifest_of(*records))

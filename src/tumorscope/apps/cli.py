@@ -198,16 +198,19 @@ def split(
     folds: FoldsOption = None,
     seed: SeedOption = None,
     validation_share: Annotated[float, typer.Option(min=0.01, max=0.5, help="Part of the training images.")] = 0.1,
+    calibration_share: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Part of the training images that `calibrate` fits on and no training sees.")
+    ] = 0.0,
 ) -> None:
-    """Cut a manifest into training, validation and test."""
+    """Cut a manifest into training, validation, calibration where asked for, and test."""
     from tumorscope.data.split import split_folds, split_manifest
     from tumorscope.manifest import read_manifest
 
-    whole = read_manifest(manifest)
+    whole, shares = read_manifest(manifest), {"validation_share": validation_share, "calibration_share": calibration_share}
     if folds is None:
-        _write_manifest(split_manifest(whole, protocol=protocol.value, validation_share=validation_share, seed=seed or 0), output)
+        _write_manifest(split_manifest(whole, protocol=protocol.value, seed=seed or 0, **shares), output)
         return
-    for number, part in enumerate(split_folds(whole, folds=folds, validation_share=validation_share, seed=seed or 0)):
+    for number, part in enumerate(split_folds(whole, folds=folds, seed=seed or 0, **shares)):
         _write_manifest(part, output.with_stem(f"{output.stem}-fold{number}"))
 
 

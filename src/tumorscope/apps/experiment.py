@@ -294,12 +294,19 @@ def store(folder: RunFolder, manifest: Manifest, choices: Choices) -> None:
             manifest,
             protocol=choices.protocol,
             validation_share=recipe.validation_share,
+            calibration_share=recipe.calibration_share,
             test_share=recipe.test_share,
             seed=recipe.seed,
         )
         folder.prepare(split, recipe, state)
         return
-    parts = split_folds(manifest, folds=choices.folds, validation_share=recipe.validation_share, seed=recipe.seed)
+    parts = split_folds(
+        manifest,
+        folds=choices.folds,
+        validation_share=recipe.validation_share,
+        calibration_share=recipe.calibration_share,
+        seed=recipe.seed,
+    )
     for number, part in enumerate(parts):
         folder.fold(number).prepare(part, recipe, replace(state, folds=None, fold=number))
     fold_of = {record.path: number for number, part in enumerate(parts) for record in part if record.split == "test"}

@@ -1,4 +1,4 @@
-"""Training, validation and test: stratified, by group; a leak is refused."""
+"""Training, validation, calibration and test: stratified, by group; a leak is refused."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,22 @@ from tumorscope.errors import SplitError
 from tumorscope.labels import LABELS, UNSTATED_TUMOUR
 from tumorscope.manifest import SLICE_GROUP, SPLITS, Manifest, Record
 
+CALIBRATION = "calibration"
 PROTOCOLS = ("published", "leak-free", "regroup")
 
 
 def split_manifest(
-    manifest: Manifest, *, protocol: str = "published", validation_share: float = 0.1, test_share: float = 0.2, seed: int = 0
+    manifest: Manifest,
+    *,
+    protocol: str = "published",
+    validation_share: float = 0.1,
+    calibration_share: float = 0.0,
+    test_share: float = 0.2,
+    seed: int = 0,
 ) -> Manifest:
-    """Return the manifest with every image in training, validation or test.
+    """Return the manifest with every image in training, validation, calibration or test.
 
-    A given test split is kept, and so is a given validation split; without them they are cut, stratified by label, whole groups
-    at a time. Images with equal pixels count as one group in what is cut here. Without a given test split, groups and with a
+    Given test, validation and calibration splits are kept; without them they are cut, stratified by label, whole groups at a time. Images with equal pixels count as one group in what is cut here. Without a given test split, groups and with a
     `fold` column, the folds are the only grouping known: the last one is the test split and the one before it validation.
 
     Args:
@@ -28,6 +34,7 @@ def split_manifest(
             `leak-free` also keeps it whole and removes its group mates and copies from training and validation; `regroup` ignores
             all given splits and cuts new ones.
         validation_share: Part of the training images that chooses the epoch, 0 to 1.
+        calibration_share: Part of the training images that fits what probabilities mean and that no training sees; 0 for none.
         test_share: Part of all images held out where no test split is given, 0 to 1.
         seed: Of the cut.
 
@@ -51,6 +58,7 @@ def split_manifest(
         manifest = _without_test_mates(manifest)
     if not _has(manifest, "validation"):
         manifest = _cut_validation(manifest, validation_share, seed=seed)
+    manifest = _cut_calibration(manifest, calibration_share, seed=seed)
     manifest = _marked(manifest, {row: "train" for row, record in enumerate(manifest) if not record.split})
     if not given:
         manifest = _without_twins_of_held_out(manifest)
@@ -58,17 +66,20 @@ def split_manifest(
     return _with_leak_note(_with_missing_note(manifest))
 
 
-def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1, seed: int = 0) -> tuple[Manifest, ...]:
+def split_folds(
+    manifest: Manifest, *, folds: int, validation_share: float = 0.1, calibration_share: float = 0.0, seed: int = 0
+) -> tuple[Manifest, ...]:
     """Return one split manifest per fold of a cross-validation: each image is a test image exactly once.
 
     The manifest's own `fold` column decides where there is one; otherwise folds are cut, stratified by label, whole groups at a
-    time. Validation is cut from the rest by group; where the folds are the only grouping known, it is a run of images that follow
-    one another, of every class, since the slices of a patient do.
+    time. Validation and calibration are cut from the rest by group; where the folds are the only grouping known, each is a run of
+    images that follow one another, of every class, since the slices of a patient do.
 
     Args:
         manifest: Indexed images; a given split is ignored.
         folds: Number of folds, at least 2.
         validation_share: Part of the other folds that chooses the epoch, 0 to 1.
+        calibration_share: Part of the other folds that fits what probabilities mean and that no training sees; 0 for none.
         seed: Of the cut.
 
     Raises:
@@ -84,7 +95,8 @@ def split_folds(manifest: Manifest, *, folds: int, validation_share: float = 0.1
         if own
         else _cut(plain, range(len(plain)), [1 / folds] * folds, seed=seed, what=f"{folds} folds")
     )
-    return tuple(_one_fold(plain, numbers, fold, validation_share=validation_share, seed=seed) for fold in range(folds))
+    shares = (validation_share, calibration_share)
+    return tuple(_one_fold(plain, numbers, fold, shares=shares, seed=seed) for fold in range(folds))
 
 
 def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> None:
@@ -99,7 +111,7 @@ def check_split(manifest: Manifest, *, allow_published_leak: bool = False) -> No
         SplitError: Names the groups and images.
     """
     refuse_unstated(manifest)
-    missing = [split for split in SPLITS if not _has(manifest, split)]
+    missing = [split for split in SPLITS if split != CALIBRATION and not _has(manifest, split)]
     if missing or any(not record.split for record in manifest):
         what = f"no {' and no '.join(missing)} images" if missing else "images without a split"
         raise SplitError(f"{manifest.root}: {what}. Cut the manifest with `tumorscope split`.")
@@ -156,7 +168,7 @@ def _cut_test(manifest: Manifest, share: float, *, seed: int) -> Manifest:
         test = {row: "test" for row, record in enumerate(manifest) if record.fold == folds[-1]}
         return _marked(manifest, test, note=f"No test split is given: fold {folds[-1]} is the test split.")
     units = _units(manifest.records)
-    kept = {unit for unit, record in zip(units, manifest, strict=True) if record.split == "validation"}
+    kept = {unit for unit, record in zip(units, manifest, strict=True) if record.split in ("validation", CALIBRATION)}
     rows = [row for row, unit in enumerate(units) if unit not in kept]
     parts = _cut(manifest, rows, (share, 1 - share), seed=seed, what="a test split")
     test = {row: "test" for row, part in parts.items() if part == 0}
@@ -165,18 +177,28 @@ def _cut_test(manifest: Manifest, share: float, *, seed: int) -> Manifest:
 
 
 def _cut_validation(manifest: Manifest, share: float, *, seed: int) -> Manifest:
+    return _cut_from_training(manifest, share, split="validation", seed=seed + 1)
+
+
+def _cut_calibration(manifest: Manifest, share: float, *, seed: int) -> Manifest:
+    if share == 0 or _has(manifest, CALIBRATION):
+        return manifest
+    return _cut_from_training(manifest, share, split=CALIBRATION, seed=seed + 2)
+
+
+def _cut_from_training(manifest: Manifest, share: float, *, split: str, seed: int) -> Manifest:
     rows = [row for row, record in enumerate(manifest) if record.split in ("", "train")]
     if any(manifest.records[row].fold is not None for row in rows) and not manifest.knows_patients:
-        return _cut_run(manifest, rows, share, seed=seed + 1)
-    parts = _cut(manifest, rows, (share, 1 - share), seed=seed + 1, what="a validation split")
-    splits = {row: "validation" if part == 0 else "train" for row, part in parts.items()}
+        return _cut_run(manifest, rows, share, split=split, seed=seed)
+    parts = _cut(manifest, rows, (share, 1 - share), seed=seed, what=f"a {split} split")
+    splits = {row: split if part == 0 else "train" for row, part in parts.items()}
     held = sum(part == 0 for part in parts.values())
-    note = f"Validation: {held} of {len(rows)} training images, stratified by class{_by_group(manifest)}."
+    note = f"{split.capitalize()}: {held} of {len(rows)} training images, stratified by class{_by_group(manifest)}."
     return _marked(manifest, splits, note=note)
 
 
-def _cut_run(manifest: Manifest, rows: Sequence[int], share: float, *, seed: int) -> Manifest:
-    """Take for validation a run of every class's images in the manifest's order, whole groups and equal pixels together.
+def _cut_run(manifest: Manifest, rows: Sequence[int], share: float, *, split: str, seed: int) -> Manifest:
+    """Take for a split a run of every class's images in the manifest's order, whole groups and equal pixels together.
 
     Folds tell that patients were kept apart, but not which image is whose. The slices of a patient follow one another, so a run
     has two ends at most that cut through a patient; no test image is touched.
@@ -189,18 +211,18 @@ def _cut_run(manifest: Manifest, rows: Sequence[int], share: float, *, seed: int
     for label, found in of_label.items():
         if len({units[row] for row in found}) == 1:
             raise SplitError(
-                f"{manifest.root}: class {label} has one image or group outside the test split, too few to cut a validation split."
+                f"{manifest.root}: class {label} has one image or group outside what is held out, too few to cut a {split} split."
             )
         if found:
             held |= _run([units[row] for row in found], sizes, max(1, round(share * len(found))), rng)
     for found in of_label.values():
         if found and all(units[row] in held for row in found):  # groups of several classes may have taken the rest along
             held -= {units[found[0]]}
-    splits = {row: "validation" if units[row] in held else "train" for row in rows}
-    count = sum(side == "validation" for side in splits.values())
+    splits = {row: split if units[row] in held else "train" for row in rows}
+    count = sum(side == split for side in splits.values())
     note = (
-        f"Validation: {count} of {len(rows)} training images, of every class a run that follow one another, since no patient is "
-        "named; a patient at an end of a run may stand in training too."
+        f"{split.capitalize()}: {count} of {len(rows)} training images, of every class a run that follow one another, since no "
+        "patient is named; a patient at an end of a run may stand in training too."
     )
     return _marked(manifest, splits, note=note)
 
@@ -303,20 +325,19 @@ def _own_folds(manifest: Manifest, own: Sequence[int], folds: int) -> dict[int, 
     return {row: own.index(record.fold) for row, record in enumerate(manifest) if record.fold is not None}
 
 
-def _one_fold(manifest: Manifest, numbers: Mapping[int, int], fold: int, *, validation_share: float, seed: int) -> Manifest:
+def _one_fold(manifest: Manifest, numbers: Mapping[int, int], fold: int, *, shares: tuple[float, float], seed: int) -> Manifest:
     """Return the split that tests one fold."""
     tested = _marked(manifest, {row: "test" for row, number in numbers.items() if number == fold})
-    split = _cut_validation(tested, validation_share, seed=seed + fold)
+    split = _cut_calibration(_cut_validation(tested, shares[0], seed=seed + fold), shares[1], seed=seed + fold)
     numbered = _without_twins_of_held_out(split.with_records(replace(r, fold=numbers[row]) for row, r in enumerate(split)))
     check_split(numbered)
     return _with_leak_note(_with_missing_note(numbered))
 
 
 def _without_twins_of_held_out(manifest: Manifest) -> Manifest:
-    """Leave out of training, and of validation, what a given fold column put there although its slice is held out."""
-    tested = {record.group for record in manifest if record.split == "test"}
-    held = tested | {record.group for record in manifest if record.split == "validation"}
-    forbidden = {"train": held, "validation": tested, "test": set[str]()}
+    """Leave out of what comes first in `SPLITS` what a given fold column put there although its slice is held out later."""
+    groups = {split: {record.group for record in manifest if record.split == split} for split in SPLITS}
+    forbidden = {split: set[str]().union(*(groups[later] for later in SPLITS[at + 1 :])) for at, split in enumerate(SPLITS)}
     straddling = {
         record.path for record in manifest if record.group.startswith(SLICE_GROUP) and record.group in forbidden[record.split]
     }
@@ -326,7 +347,7 @@ def _without_twins_of_held_out(manifest: Manifest) -> Manifest:
     named = ", ".join(sorted(straddling)[:3])
     return manifest.with_records(
         kept,
-        note=f"{len(straddling)} image(s) were left out of training or validation because the folds given hold the same slice "
+        note=f"{len(straddling)} image(s) were left out of training, validation or calibration because the folds given hold the same slice "
         f"out (first: {named}).",
     )
 

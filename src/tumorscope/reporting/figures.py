@@ -27,7 +27,12 @@ DPI = 110
 INK = "#1b2733"
 MUTED = "#5b6875"
 GRID = "#e3e8ee"
-SPLIT_STYLES = {"train": ("#0072b2", ""), "validation": ("#56b4e9", "///"), "test": ("#e69f00", "..")}
+SPLIT_STYLES = {
+    "train": ("#0072b2", ""),
+    "validation": ("#56b4e9", "///"),
+    "calibration": ("#009e73", "\\\\\\"),
+    "test": ("#e69f00", ".."),
+}
 OTHER_SPLIT_STYLE = ("#999999", "xx")
 CURVE_STYLES: dict[str, tuple[str, Any]] = {
     "glioma": ("#0072b2", "-"),

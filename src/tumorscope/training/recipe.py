@@ -76,6 +76,7 @@ class Recipe(BaseModel):
         seed: Of the split, the weights, the order and the augmentation.
         precision: `float32`, or `bfloat16`: mixed precision where the device has it in hardware, else float32.
         validation_share: Part of the training images that chooses the epoch.
+        calibration_share: Part of the training images that fits what probabilities mean and that nothing else sees; 0 for none.
         test_share: Part of all images held out where the data have no test split of their own.
         preprocessing: What happens to every scan before the network.
         augmentation: What happens to training images only.
@@ -91,6 +92,7 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**31)
     precision: Literal["float32", "bfloat16"] = "float32"
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
+    calibration_share: float = Field(default=0.0, ge=0, lt=0.5)
     test_share: float = Field(default=0.2, gt=0, lt=0.5)
     preprocessing: Preprocessing = Preprocessing()
     augmentation: Augmentation = Augmentation()

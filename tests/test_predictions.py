@@ -3,7 +3,7 @@ import pytest
 
 from tumorscope.errors import EvaluationError
 from tumorscope.labels import LABELS
-from tumorscope.predictions import COLUMNS, Predictions, read_predictions, write_predictions
+from tumorscope.predictions import COLUMNS, DECIDED, Decisions, Predictions, read_predictions, write_predictions
 
 
 def some_predictions() -> Predictions:
@@ -84,4 +84,52 @@ def test_a_missing_column_is_named(tmp_path):
 def test_a_row_that_contradicts_itself_is_named(tmp_path, row, message):
     (tmp_path / "p.csv").write_text(",".join(COLUMNS) + "\n" + row + "\n")
     with pytest.raises(EvaluationError, match=message):
+        read_predictions(tmp_path / "p.csv")
+
+
+# --- what a calibrated model says besides -----------------------------------------------------------------------------------
+
+
+def decided_predictions(**changes) -> Predictions:
+    probabilities = np.array([[0.7, 0.2, 0.1, 0.0], [0.1, 0.2, 0.6, 0.1]])
+    values = {
+        "probabilities": probabilities,
+        "prediction_sets": np.array([[True, True, False, False], [False, False, False, False]]),
+        "recommended": np.array([0, 1]),
+        "familiarity": np.array([-1.25, 0.5]),
+        "refused": np.array([True, False]),
+    } | changes
+    return Predictions(("a", "b"), np.array([0, 2]), probabilities, Decisions(**values))
+
+
+@pytest.mark.parametrize("changes", [{}, {"prediction_sets": None}, {"familiarity": None}])
+def test_decisions_read_back_as_they_were_written(tmp_path, changes):
+    predictions = decided_predictions(**changes)
+    write_predictions(predictions, tmp_path / "p.csv")
+    again = read_predictions(tmp_path / "p.csv").decisions
+    for name in ("probabilities", "prediction_sets", "recommended", "familiarity", "refused"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(predictions.decisions, name))
+    rows = (tmp_path / "p.csv").read_text().splitlines()
+    assert rows[0] == ",".join((*COLUMNS, *DECIDED))
+    assert rows[1].endswith(("glioma meningioma,glioma,-1.25,yes", ",glioma,-1.25,yes", "glioma meningioma,glioma,,yes"))
+
+
+def test_decisions_follow_the_rows_that_are_kept():
+    kept = decided_predictions().where(np.array([False, True])).decisions
+    assert kept.recommended.tolist() == [1]
+    assert kept.refused.tolist() == [False]
+
+
+def test_decisions_of_other_probabilities_or_lengths_are_refused():
+    with pytest.raises(EvaluationError, match="other probabilities"):
+        decided_predictions(probabilities=np.full((2, 4), 0.25))
+    with pytest.raises(EvaluationError, match="familiarity of shape"):
+        decided_predictions(familiarity=np.zeros(3))
+
+
+def test_a_decision_that_cannot_be_read_is_named(tmp_path):
+    write_predictions(decided_predictions(), tmp_path / "p.csv")
+    text = (tmp_path / "p.csv").read_text()
+    (tmp_path / "p.csv").write_text(text.replace("-1.25", "often"))
+    with pytest.raises(EvaluationError, match=r"p\.csv: a cell of prediction_set"):
         read_predictions(tmp_path / "p.csv")

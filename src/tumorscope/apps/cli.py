@@ -268,6 +268,26 @@ def evaluate(run: RunArgument, device: DeviceOption = DeviceName.auto, test: Tes
 
 
 @app.command()
+def calibrate(
+    run: RunArgument,
+    level: Annotated[float | None, typer.Option(help="Of the prediction sets that are given: 0.9, 0.95 or 0.99.")] = None,
+    conditional: Annotated[
+        bool | None, typer.Option("--conditional/--marginal", help="Promise that level for every class by itself.")
+    ] = None,
+    sensitivity: Annotated[float | None, typer.Option(help="Share of tumours found at the operating point.")] = None,
+    confidence: Annotated[float | None, typer.Option(help="How sure that promise is.")] = None,
+    kept: Annotated[float | None, typer.Option(help="Share of familiar images that are not refused.")] = None,
+    device: DeviceOption = DeviceName.auto,
+) -> None:
+    """Fit what the models of a run promise, on images that no training has seen, and test it."""
+    from tumorscope.apps.calibrating import calibrate_run
+
+    changed = {"level": level, "conditional": conditional, "sensitivity": sensitivity, "confidence": confidence, "kept": kept}
+    calibrate_run(run, changed, _reporter(), device.value)
+    _print_results(run)
+
+
+@app.command()
 def explain(
     run: RunArgument,
     output: Annotated[

@@ -17,8 +17,9 @@ from tumorscope.apps.explanation_page import explanation_content
 from tumorscope.apps.external_sets import external_results
 from tumorscope.apps.label_page import write_label_issues
 from tumorscope.apps.panels import Panels, absolute_path, explained_places
-from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, read_json
-from tumorscope.apps.stages import METRICS_FILE, PREDICTIONS_FILE, measured, write_json
+from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, read_json, write_json
+from tumorscope.apps.stages import METRICS_FILE, PREDICTIONS_FILE, measured
+from tumorscope.apps.trust import TRUST_FILE
 from tumorscope.data.audit.groups import count_leaks
 from tumorscope.data.augmentation import Augmentation
 from tumorscope.data.dataset import Augmenter, Batch
@@ -256,6 +257,7 @@ def _model_result(folder: RunFolder, name: str, manifest: Manifest, recipe: Reci
             "roc": {key: (p["false_positive_rate"], p["true_positive_rate"]) for key, p in points["roc"].items()},
             "pr": {key: (p["recall"], p["precision"]) for key, p in points["precision_recall"].items()},
         },
+        trust=read_content(folder.model(name) / TRUST_FILE) or None,
         best_epoch=metrics.get("training", {}).get("best_epoch"),
         started_from=_training_of(parts[0], name).get("started_from", ""),
     )

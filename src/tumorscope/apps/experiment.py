@@ -80,21 +80,26 @@ def run(choices: Choices, reporter: Reporter, crew: "Crew") -> Path:
         from tumorscope.apps.external import evaluate_external
 
         evaluate_external(folder, choices.models, reporter, choices.device)
+    from tumorscope.apps import explanation_page, trust_page
     from tumorscope.apps.collect import write_study_report
-    from tumorscope.apps.explanation_page import write_page
+    from tumorscope.apps.trust import pool_trust
 
-    write_page(folder, choices.models)
+    explanation_page.write_page(folder, choices.models)
+    pool_trust(folder)
+    trust_page.write_page(folder)
     return write_study_report(folder, reporter)
 
 
 def run_models(folder: RunFolder, choices: Choices, reporter: Reporter, crew: "Crew") -> None:
-    """Train, evaluate and explain every chosen model of one run folder."""
+    """Train, calibrate, evaluate and explain every chosen model of one run folder."""
     from tumorscope.apps.stages import Stages
 
     stages = Stages(folder, reporter, choices.device, crew)
     for name in choices.models:
         stages.train(name, choices.init)
+        stages.calibrate(name)
         stages.evaluate(name)
+        stages.trust(name)
         stages.explain(name)
 
 

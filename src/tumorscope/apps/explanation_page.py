@@ -9,8 +9,7 @@ from tumorscope.apps.console import Reporter
 from tumorscope.apps.experiment import each_model, fold_folders
 from tumorscope.apps.explaining import EXPLANATION_FILE
 from tumorscope.apps.panels import Panels, explained_places
-from tumorscope.apps.run_folder import RunFolder, read_json
-from tumorscope.apps.stages import write_json
+from tumorscope.apps.run_folder import RunFolder, read_json, write_json
 from tumorscope.data.phantom import SYNTHETIC_NOTICE
 from tumorscope.errors import EvaluationError
 from tumorscope.explanation.content import tables_of

@@ -21,6 +21,7 @@ from tumorscope.data.sources import index_source
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.evaluate import count_copies
 from tumorscope.evaluation.external import ExternalAnswers, summarise_external, write_external_predictions
+from tumorscope.evaluation.external_trust import external_trust
 from tumorscope.evaluation.halves import CHOOSING, FINAL, final_half
 from tumorscope.evaluation.lookup import nearest
 from tumorscope.explanation.looking import Looker
@@ -29,7 +30,9 @@ from tumorscope.explanation.pointing import points_of, summarise_points
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, read_manifest, write_manifest
 from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, short_digest
+from tumorscope.models.calibration_files import made_from
 from tumorscope.models.device import Device, torch_device
+from tumorscope.predictions import Decisions
 from tumorscope.storage import write_atomically
 
 
@@ -95,21 +98,27 @@ def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporte
             place = folder.model(name) / f"external_{external.name}_metrics.json"
             stamp = _stamp(folder, name)
             stored = read_content(place)
-            if stored.get("answered_by") == stamp and "heatmaps" in stored:
+            if stored.get("answered_by") == stamp and "trust" in stored:
                 continue
             with reporter.counting(f"{name} on {external.name}"):
                 if name == LOOKUP:
-                    probabilities, points = _looked_up(folder, cache), list[dict[str, np.ndarray]]()
+                    probabilities, points, decided = _looked_up(folder, cache), list[dict[str, np.ndarray]](), list[Decisions]()
                 else:
-                    probabilities, points = _answered(folder, name, cache, torch_device(device))
+                    points, decided = _answered(folder, name, cache, torch_device(device))
+                    probabilities = np.mean([one.probabilities for one in decided], axis=0)
             answers = _answers(manifest, probabilities)
-            write_external_predictions(answers, folder.model(name) / f"external_{external.name}_predictions.csv")
+            write_external_predictions(
+                answers,
+                folder.model(name) / f"external_{external.name}_predictions.csv",
+                decisions=decided[0] if len(decided) == 1 and _calibrated(folder, name) else None,
+            )
             content = {
                 "disclaimer": DISCLAIMER,
                 "model": name,
                 **asdict(external),
                 **summarise_external(answers, seed=folder.recipe().seed),
                 "heatmaps": _pointing(answers, points) if points else None,
+                "trust": external_trust(answers, decided) if _calibrated(folder, name) else None,
                 "answered_by": stamp,
             }
             write_atomically(place, json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -117,18 +126,22 @@ def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporte
 
 def _answered(
     folder: RunFolder, name: str, cache: PixelCache, device: torch.device
-) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
-    """Return the mean answer of all folds' models, and where the maps of each of them point."""
+) -> tuple[list[dict[str, np.ndarray]], list[Decisions]]:
+    """Return where the maps of every fold's model point, and what it decides."""
     outlines = read_outlines(cache.manifest, range(len(cache.manifest)), cache.preprocessing)
-    answers, points = [], []
+    points, decided = [], []
     for part in fold_folders(folder):
         bundle = load_bundle(part.model(name))
         _refuse_seen(bundle, cache.manifest)
         looker = Looker(bundle.network, bundle.preprocessing, device)
         looked = looker.look(cache.grids)
-        answers.append(looked.probabilities)
+        decided.append(bundle.calibration.decide(looked.logits, looked.features))
         points.append(points_of(looker, looked, outlines))
-    return np.mean(answers, axis=0), points
+    return points, decided
+
+
+def _calibrated(folder: RunFolder, name: str) -> bool:
+    return name != LOOKUP and all(stamp["calibrated"] for stamp in _stamps(folder, name))
 
 
 def _refuse_seen(bundle: Bundle, manifest: Manifest) -> None:
@@ -176,7 +189,13 @@ def _answers(manifest: Manifest, probabilities: np.ndarray) -> ExternalAnswers:
     return ExternalAnswers(paths, labels, sources, groups, probabilities)
 
 
-def _stamp(folder: RunFolder, name: str) -> list[str]:
+def _stamp(folder: RunFolder, name: str) -> list[Any]:
+    """What an answer depends on; the models of before calibration have the digest of their weights alone."""
     if name == LOOKUP:
         return [folder.manifest().split_fingerprint]
-    return [read_content(part.model(name) / "bundle.json").get("weights_sha256", "") for part in fold_folders(folder)]
+    return [stamp if stamp["calibrated"] else stamp["weights_sha256"] for stamp in _stamps(folder, name)]
+
+
+def _stamps(folder: RunFolder, name: str) -> list[dict[str, str | None]]:
+    contents = [read_content(part.model(name) / "bundle.json") for part in fold_folders(folder)]
+    return [made_from(content) if content else {"weights_sha256": "", "calibrated": None} for content in contents]

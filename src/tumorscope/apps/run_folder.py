@@ -176,3 +176,8 @@ def read_content(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain values as JSON; NaN is refused, since no reader agrees on it."""
+    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -1,9 +1,9 @@
 """The stages after the split, each on a run folder: what is finished is not repeated, what is done is stored at once."""
 
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,17 @@ from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.crew import Crew, Order
 from tumorscope.apps.explaining import RUN_SAMPLE, ExplainOrder, explain_into
-from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content
+from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, write_json
 from tumorscope.apps.training_data import training_images
+from tumorscope.apps.trust import HELD_FILE, LOGITS_FILE, TRUST_FILE, array_bytes, some_of_every_label, trust_of, write_held
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
+from tumorscope.data.split import CALIBRATION
 from tumorscope.data.training_images import TrainingImages
-from tumorscope.errors import OutputError
-from tumorscope.evaluation.evaluate import count_copies, evaluate, inherited
+from tumorscope.errors import EvaluationError, OutputError
+from tumorscope.evaluation.answered import Answered
+from tumorscope.evaluation.answering import answer_rows, linear_head
+from tumorscope.evaluation.calibrate import calibrate
+from tumorscope.evaluation.evaluate import count_copies, inherited, predictions_of, refuse_seen_images
 from tumorscope.evaluation.intervals import bootstrap_intervals
 from tumorscope.evaluation.lookup import lookup_baseline, lookup_predictions
 from tumorscope.evaluation.metrics import summarise
@@ -26,12 +31,15 @@ from tumorscope.evaluation.twin_free import summarise_part, twin_free_rows
 from tumorscope.explanation.explain import ExplainChoices
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, save_bundle
+from tumorscope.models.calibration import Calibration
+from tumorscope.models.calibration_files import made_from, write_calibration
 from tumorscope.models.device import Device, torch_device
 from tumorscope.models.starting import find_start
 from tumorscope.predictions import Predictions, read_predictions, write_predictions
 from tumorscope.storage import write_atomically
 from tumorscope.training.allocator import keep_freed_memory
 from tumorscope.training.launch import LOG_FILES
+from tumorscope.training.recipe import Promises
 from tumorscope.training.recorder import BEST_FILE, CHECKPOINT_FILE
 from tumorscope.training.train import train
 
@@ -119,27 +127,95 @@ class Stages:
                 "or delete that folder to train it again."
             )
 
+    def calibrate(self, name: str, promises: Promises | None = None) -> Calibration:
+        """Return the model's calibration, fitted now and stored in its bundle, unless that is done already.
+
+        It is fitted on the calibration split; without one on the validation images, which is said.
+
+        Args:
+            name: Of the model.
+            promises: What is promised; by default what the bundle's own calibration promises, else the recipe.
+
+        Raises:
+            EvaluationError: The run's manifest is not the one that the model was trained from.
+        """
+        model, manifest = self.folder.model(name), self.folder.manifest()
+        bundle = load_bundle(model)
+        if bundle.split_fingerprint != manifest.split_fingerprint:
+            raise EvaluationError(
+                f"{model}: trained from another manifest or split than {self.folder.manifest_path} is now, so images that it was "
+                "trained on might be taken for new ones. Restore the manifest, or train again."
+            )
+        before = bundle.calibration.fitted_on
+        wanted = promises or Promises.model_validate(before.get("promises") or self.folder.recipe().promises)
+        if before.get("promises") == wanted.model_dump(mode="json") and (model / HELD_FILE).is_file():
+            return bundle.calibration
+        started, cache = time.monotonic(), self.cache()
+        split = CALIBRATION if any(record.split == CALIBRATION for record in manifest) else "validation"
+        with self.reporter.counting(f"calibrate {name}") as progress:
+            held = self._answered(bundle, cache.rows(split), split, progress)
+        with self.reporter.counting(f"features of {name}") as progress:
+            known = self._answered(bundle, some_of_every_label(cache.label_index, cache.rows("train")), "train", progress)
+        calibration = calibrate(
+            known,
+            held,
+            wanted,
+            head=linear_head(bundle),
+            split_fingerprint=manifest.split_fingerprint,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seed=self.folder.recipe().seed,
+        )
+        write_held(model / HELD_FILE, held)
+        write_calibration(calibration, model)
+        for sentence in calibration.fitted_on["sentences"]:
+            self.reporter.say(f"  {sentence}")
+        self._add_duration(f"calibrate {name}", started)
+        return calibration
+
+    def _answered(self, bundle: Bundle, rows: np.ndarray, split: str, progress: Callable[[int, int], None]) -> Answered:
+        return answer_rows(bundle, self.cache(), rows, split=split, device=torch_device(self.device), progress=progress)
+
     def evaluate(self, name: str) -> Predictions:
         """Return the model's test predictions and store them with their metrics, unless that is done already."""
         model = self.folder.model(name)
-        stamp = read_bundle_json(model)["weights_sha256"]
-        if read_content(model / METRICS_FILE).get("weights_sha256") == stamp and (model / PREDICTIONS_FILE).is_file():
+        stamp = made_from(read_bundle_json(model))
+        stored = read_content(model / METRICS_FILE)
+        if stamp == {key: stored.get(key) for key in stamp} and (model / PREDICTIONS_FILE).is_file():
             return read_predictions(model / PREDICTIONS_FILE)
         bundle, cache = load_bundle(model), self.cache()
+        refuse_seen_images(bundle, cache.manifest, "test")
         started = time.monotonic()
         with self.reporter.counting(f"evaluate {name}") as progress:
-            predictions = evaluate(bundle, cache, device=torch_device(self.device), progress=progress)
+            tested = self._answered(bundle, cache.rows("test"), "test", progress)
+        paths = [cache.manifest.records[row].path for row in cache.rows("test")]
+        predictions = predictions_of(bundle.calibration, tested, paths)
         write_predictions(predictions, model / PREDICTIONS_FILE)
         metrics = measured(predictions, cache.manifest, lookup=self.lookup(), seed=self.folder.recipe().seed)
         metrics |= {
             "model": name,
             "exact_copies_in_training": count_copies(bundle, cache.manifest),
             "training": dict(bundle.training),
-            "weights_sha256": stamp,
+            **stamp,
         }
+        write_atomically(model / LOGITS_FILE, array_bytes(tested.logits))
         write_json(model / METRICS_FILE, metrics)
         self._add_duration(f"evaluate {name}", started)
         return predictions
+
+    def trust(self, name: str) -> dict[str, Any] | None:
+        """Return what came of a calibrated and evaluated model's promises and store it, unless that is done; None without any."""
+        model = self.folder.model(name)
+        stamp = made_from(read_bundle_json(model))
+        if stamp["calibrated"] is None:
+            return None
+        stored = read_content(model / TRUST_FILE)
+        if stored.get("made_from") == stamp:
+            return stored
+        started = time.monotonic()
+        content = trust_of(self.folder, name, self.cache()) | {"made_from": stamp}
+        write_json(model / TRUST_FILE, content)
+        self._add_duration(f"trust {name}", started)
+        return content
 
     def lookup(self) -> dict[str, Any]:
         """Return the metrics of the one-nearest-neighbour look-up on this run's split, computed once.
@@ -211,8 +287,3 @@ def measured(predictions: Predictions, manifest: Manifest, *, lookup: Mapping[st
         "data_fingerprint": manifest.data_fingerprint,
         "split_fingerprint": manifest.split_fingerprint,
     }
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain values as JSON; NaN is refused, since no reader agrees on it."""
-    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -25,8 +25,9 @@ def split_manifest(
 ) -> Manifest:
     """Return the manifest with every image in training, validation, calibration or test.
 
-    Given test, validation and calibration splits are kept; without them they are cut, stratified by label, whole groups at a time. Images with equal pixels count as one group in what is cut here. Without a given test split, groups and with a
-    `fold` column, the folds are the only grouping known: the last one is the test split and the one before it validation.
+    Given test, validation and calibration splits are kept; without them they are cut, stratified by label, whole groups at a
+    time. Images with equal pixels count as one group in what is cut here. Without a given test split, groups and with a `fold`
+    column, the folds are the only grouping known: the last one is the test split.
 
     Args:
         manifest: Indexed images.
@@ -347,8 +348,8 @@ def _without_twins_of_held_out(manifest: Manifest) -> Manifest:
     named = ", ".join(sorted(straddling)[:3])
     return manifest.with_records(
         kept,
-        note=f"{len(straddling)} image(s) were left out of training, validation or calibration because the folds given hold the same slice "
-        f"out (first: {named}).",
+        note=f"{len(straddling)} image(s) were left out of training, validation or calibration because the folds given hold the "
+        f"same slice out (first: {named}).",
     )
 
 

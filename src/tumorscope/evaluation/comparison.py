@@ -152,7 +152,8 @@ def _in_order_of(a: Predictions, b: Predictions) -> Predictions:
     if (truth != a.label_index).any():
         path = a.paths[int((truth != a.label_index).argmax())]
         raise EvaluationError(f"{path}: its true label differs between the two models. Evaluate both on the same manifest.")
-    return Predictions(paths=a.paths, label_index=truth, probabilities=b.probabilities[order])
+    decisions = None if b.decisions is None else b.decisions.where(np.array(order))
+    return Predictions(paths=a.paths, label_index=truth, probabilities=b.probabilities[order], decisions=decisions)
 
 
 def _mcnemar(a_correct: np.ndarray, b_correct: np.ndarray) -> dict[str, int | float]:

@@ -1,16 +1,16 @@
 """Bundle and images to Predictions, and never on images the model was trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 
-from tumorscope.data.dataset import batches, normalise
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.errors import EvaluationError
+from tumorscope.evaluation.answered import Answered
+from tumorscope.evaluation.answering import answer_rows
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, short_digest
-from tumorscope.models.device import images_per_pass
+from tumorscope.models.calibration import Calibration
 from tumorscope.predictions import Predictions
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def evaluate(
     device: torch.device = CPU,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
-    """Return what a model answers for the images of a split, in float32.
+    """Return what a model answers for the images of a split, in float32; a calibrated model decides about them besides.
 
     Args:
         bundle: The trained model.
@@ -34,47 +34,23 @@ def evaluate(
         progress: Called with (done, all) after every batch.
 
     Raises:
-        EvaluationError: The model was trained on images of the split, or the cache was preprocessed in another way.
+        EvaluationError: The model was trained or calibrated on images of the split, or the cache was preprocessed in another way.
     """
     refuse_seen_images(bundle, cache.manifest, split)
     rows = cache.rows(split)
+    answered = answer_rows(bundle, cache, rows, split=split, device=device, progress=progress)
+    return predictions_of(bundle.calibration, answered, [cache.manifest.records[row].path for row in rows])
+
+
+def predictions_of(calibration: Calibration, answered: Answered, paths: Sequence[str]) -> Predictions:
+    """Return what a calibration makes of a network's answers to images of these paths."""
+    decisions = calibration.decide(answered.logits, answered.features)
     return Predictions(
-        paths=tuple(cache.manifest.records[row].path for row in rows),
-        label_index=cache.label_index[rows],
-        probabilities=probabilities_of(bundle, cache, split=split, device=device, progress=progress),
+        paths=tuple(paths),
+        label_index=answered.label_index,
+        probabilities=decisions.probabilities,
+        decisions=decisions if calibration.is_fitted else None,
     )
-
-
-def probabilities_of(
-    bundle: Bundle,
-    cache: PixelCache,
-    *,
-    split: str = "test",
-    device: torch.device = CPU,
-    progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """Return what a model answers for the images of a split, whatever it was trained on; arguments as for `evaluate`.
-
-    Returns:
-        float64, shape (images of the split, 4), in the order of `LABELS`.
-
-    Raises:
-        EvaluationError: The cache was preprocessed in another way.
-    """
-    if cache.preprocessing != bundle.preprocessing:
-        raise EvaluationError(
-            "the images were preprocessed in another way than the model's. Build the cache with the bundle's own."
-        )
-    network = bundle.network.eval().to(device).to(memory_format=torch.channels_last)
-    count = len(cache.rows(split))
-    probabilities: list[np.ndarray] = []
-    with torch.inference_mode():
-        for images, _, _ in batches(cache, split, batch_size=images_per_pass(device)):
-            logits = network(normalise(images.to(device).float() / 255, bundle.preprocessing))
-            probabilities.append(logits.double().softmax(dim=1).cpu().numpy())
-            if progress is not None:
-                progress(sum(map(len, probabilities)), count)
-    return np.concatenate(probabilities)
 
 
 def refuse_seen_images(bundle: Bundle, manifest: Manifest, split: str) -> None:

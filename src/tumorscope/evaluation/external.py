@@ -11,7 +11,7 @@ import numpy as np
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.halves import CHOOSING, FINAL, final_half
 from tumorscope.labels import LABELS, NO_TUMOUR, UNSTATED_TUMOUR
-from tumorscope.predictions import COLUMNS
+from tumorscope.predictions import COLUMNS, DECIDED, Decisions, decided_cells
 from tumorscope.resampling import edge_interval
 from tumorscope.storage import write_atomically
 
@@ -115,18 +115,24 @@ def summarise_external(answers: ExternalAnswers, *, seed: int = 0) -> dict[str, 
     }
 
 
-def write_external_predictions(answers: ExternalAnswers, path: Path) -> None:
+def write_external_predictions(answers: ExternalAnswers, path: Path, *, decisions: Decisions | None = None) -> None:
     """Write the columns of `predictions.csv`; the label of a tumour of unstated type is `tumour`.
+
+    Args:
+        answers: All of them.
+        path: Of the CSV.
+        decisions: Of the one calibrated model that gave the answers, or None.
 
     Raises:
         OutputError: The place cannot be written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(COLUMNS if decisions is None else (*COLUMNS, *DECIDED))
     rows = zip(answers.paths, answers.labels, answers.predicted.tolist(), answers.probabilities.tolist(), strict=True)
-    for image, label, called, probabilities in rows:
-        writer.writerow((image, label, LABELS[called], *probabilities))
+    for row, (image, label, called, probabilities) in enumerate(rows):
+        decided = () if decisions is None else decided_cells(decisions, row)
+        writer.writerow((image, label, LABELS[called], *probabilities, *decided))
     write_atomically(path, text.getvalue())
 
 

@@ -10,6 +10,7 @@ from tumorscope.data.dataset import normalise
 from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.explanation.attention import peak_of
 from tumorscope.explanation.placement import place
+from tumorscope.labels import LABELS
 from tumorscope.models.device import images_per_pass
 from tumorscope.models.network import CellGrid, Classifier
 
@@ -26,10 +27,14 @@ class Looked:
     Attributes:
         probabilities: float64, shape (n, 4), in the order of `LABELS`.
         maps: Raw Grad-CAM of every label, float32, shape (n, 4, rows, columns), at least 0.
+        logits: float32, shape (n, 4); empty where nobody kept them.
+        features: Pooled features before the head, float32, shape (n, channels); likewise.
     """
 
     probabilities: np.ndarray
     maps: np.ndarray
+    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, len(LABELS)), dtype=np.float32))
+    features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     @property
     def predicted_index(self) -> np.ndarray:
@@ -65,16 +70,18 @@ class Looker:
 
     def look(self, grids: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> Looked:
         """Return answers and maps for grids, uint8, shape (n, size, size), n at least 1."""
-        probabilities, maps, done = [], [], 0
+        probabilities, maps, logits, features, done = [], [], [], [], 0
         with torch.inference_mode():
             for images in self._passes(grids):
                 answer = self.network.answer(images)
                 probabilities.append(_shares(answer.logits))
                 maps.append(answer.maps.cpu().numpy())
+                logits.append(answer.logits.float().cpu().numpy())
+                features.append(answer.features.float().cpu().numpy())
                 done += len(images)
                 if progress is not None:
                     progress(done, len(grids))
-        return Looked(np.concatenate(probabilities), np.concatenate(maps))
+        return Looked(*map(np.concatenate, (probabilities, maps, logits, features)))
 
     def ask(self, grids: np.ndarray) -> np.ndarray:
         """Return probabilities alone, float64, shape (n, 4)."""

@@ -57,9 +57,12 @@ class MeasuredImage:
     @property
     def size(self) -> str:
         """One of `SIZES`, or empty without an outline."""
-        if self.mask_share is None:
-            return ""
-        return SIZES[int(np.searchsorted(SIZE_LIMITS, self.mask_share, side="right"))]
+        return "" if self.mask_share is None else size_of(self.mask_share)
+
+
+def size_of(mask_share: float) -> str:
+    """Return which of `SIZES` a tumour has that is such a share of its image."""
+    return SIZES[int(np.searchsorted(SIZE_LIMITS, mask_share, side="right"))]
 
 
 def metric_table(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from tumorscope import DISCLAIMER, __version__
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import BundleError
 from tumorscope.labels import LABELS
+from tumorscope.models.calibration import Calibration
+from tumorscope.models.calibration_files import read_calibration
 from tumorscope.models.network import NETWORKS, Classifier, build
 from tumorscope.storage import write_atomically
 
@@ -39,6 +41,7 @@ class Bundle:
         split_fingerprint: Likewise, with the splits.
         trained_on: First 16 hex digits of the pixel digest of every training and validation image, its ancestors' among them.
         created: When, as ISO 8601 text with zone.
+        calibration: What makes probabilities, sets, a recommendation and a refusal of its logits; an unfitted one at first.
     """
 
     network: Classifier
@@ -49,6 +52,7 @@ class Bundle:
     split_fingerprint: str
     trained_on: frozenset[str]
     created: str
+    calibration: Calibration = field(default_factory=Calibration)
 
     @property
     def name(self) -> str:
@@ -124,6 +128,7 @@ def load_bundle(folder: Path) -> Bundle:
         split_fingerprint=content["split_fingerprint"],
         trained_on=frozenset(content["trained_on"]),
         created=content["created"],
+        calibration=read_calibration(folder, content),
     )
 
 

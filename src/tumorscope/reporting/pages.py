@@ -4,6 +4,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tumorscope.reporting import explanation_tables
 from tumorscope.reporting.explanation_sentences import model_sentences
+from tumorscope.reporting.trust_sentences import trust_sentences, warning_sentences
 
 
 def page_environment() -> Environment:
@@ -15,5 +16,10 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"explanation_tables": explanation_tables, "explanation_sentences": model_sentences}
+    environment.globals |= {
+        "explanation_tables": explanation_tables,
+        "explanation_sentences": model_sentences,
+        "trust_sentences": trust_sentences,
+        "trust_warnings": warning_sentences,
+    }
     return environment

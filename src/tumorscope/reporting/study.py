@@ -105,6 +105,7 @@ class ModelResult:
         curves: `roc`: label or `tumour` to (false positive rate, true positive rate); `pr`: to (recall, precision).
         best_epoch: Epoch whose weights were kept, or None when not recorded.
         explanation: Content of `explanation.json`, or None when the maps were not measured.
+        trust: Content of `trust.json`, or None when the model is not calibrated.
         started_from: Where its weights started, or empty when not recorded.
     """
 
@@ -118,6 +119,7 @@ class ModelResult:
     curves: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     best_epoch: int | None = None
     explanation: Mapping[str, Any] | None = None
+    trust: Mapping[str, Any] | None = None
     started_from: str = ""
 
     def __post_init__(self) -> None:

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tumorscope.data.augmentation import Augmentation
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import RecipeError
+from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.training.guidance import Guidance
+
+PROMISED_LEVELS = (0.90, 0.95, 0.99)
+"""Of prediction sets."""
 
 
 class NetworkRecipe(BaseModel):
@@ -68,6 +72,51 @@ class NetworkRecipe(BaseModel):
         return image_size
 
 
+class Promises(BaseModel):
+    """What a calibrated model promises, and what its errors cost.
+
+    Attributes:
+        level: Share of prediction sets that hold the truth: 0.90, 0.95 or 0.99.
+        conditional: Whether that share is promised for every class by itself.
+        sensitivity: Share of tumours found at the operating point.
+        confidence: How sure that promise is, 0 to 1: the share of calibrations that keep it.
+        kept: Share of familiar images that are not refused.
+        cost_missed_tumour: Of a tumour called no tumour.
+        cost_false_alarm: Of no tumour called a tumour.
+        cost_wrong_type: Of a tumour called another type.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    level: float = 0.95
+    conditional: bool = False
+    sensitivity: float = Field(default=0.99, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    kept: float = Field(default=0.95, gt=0.5, lt=1)
+    cost_missed_tumour: float = Field(default=10.0, ge=0)
+    cost_false_alarm: float = Field(default=1.0, ge=0)
+    cost_wrong_type: float = Field(default=2.0, ge=0)
+
+    @field_validator("level")
+    @classmethod
+    def _is_a_level(cls, level: float) -> float:
+        if level not in PROMISED_LEVELS:
+            raise ValueError(f"allowed are {', '.join(map(str, PROMISED_LEVELS))}")
+        return level
+
+    @property
+    def costs(self) -> tuple[tuple[float, ...], ...]:
+        """Cost of every answer (columns) under every truth (rows), in the order of `LABELS`."""
+        return tuple(tuple(self._cost(truth, answer) for answer in LABELS) for truth in LABELS)
+
+    def _cost(self, truth: str, answer: str) -> float:
+        if truth == answer:
+            return 0.0
+        if NO_TUMOUR in (truth, answer):
+            return self.cost_missed_tumour if answer == NO_TUMOUR else self.cost_false_alarm
+        return self.cost_wrong_type
+
+
 class Recipe(BaseModel):
     """Every choice of a training, for all networks of a run.
 
@@ -84,6 +133,7 @@ class Recipe(BaseModel):
             where some have outlines.
         mobilenet_v2: How MobileNetV2 is trained.
         cnn: How the CNN is trained.
+        promises: What a calibrated model of the run promises.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,6 +149,7 @@ class Recipe(BaseModel):
     counterfactual_share: float = Field(default=0.0, ge=0, le=0.9)
     mobilenet_v2: NetworkRecipe
     cnn: NetworkRecipe
+    promises: Promises = Promises()
 
     @property
     def wants_outlines(self) -> bool:

@@ -1,0 +1,31 @@
+"""The page “How far can you trust it?” of a run, from its finished files."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tumorscope.apps.external_sets import external_results
+from tumorscope.apps.run_folder import RunFolder, read_json
+from tumorscope.apps.trust import TRUST_FILE, trusted_models
+from tumorscope.reporting.trust_report import TrustedModel, TrustPage, write_trust_page
+
+PAGE_FILE = "trust.html"
+
+
+def write_page(folder: RunFolder) -> Path | None:
+    """Write the page of every model whose promises were tested, and return its path; None where there is none."""
+    names = trusted_models(folder)
+    if not names:
+        return None
+    found = external_results(folder, names)
+    models = tuple(
+        TrustedModel(
+            name,
+            read_json(folder.model(name) / TRUST_FILE),
+            {key: results[name]["trust"] for key, results in found.items() if (results.get(name) or {}).get("trust")},
+        )
+        for name in names
+    )
+    path = folder.path / PAGE_FILE
+    page = TrustPage(datetime.now(UTC).isoformat(timespec="seconds"), models, synthetic=folder.state().synthetic)
+    write_trust_page(page, path, {name: folder.model(name) / "figures" for name in names})
+    return path

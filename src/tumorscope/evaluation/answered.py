@@ -1,0 +1,40 @@
+"""What a network says of images before anything is made of it; numpy only."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tumorscope.errors import EvaluationError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """What a network said of some images.
+
+    Attributes:
+        features: Pooled features before the head, float32, shape (n, channels), finite.
+        logits: float32, shape (n, 4), finite.
+        label_index: Positions in `LABELS`, int64, shape (n,); -1 where unknown.
+        split: Where the images come from, for messages and for what is stored.
+        groups: Patient, or cluster of copies, of every image, empty where unknown; none at all where nobody asks for them.
+    """
+
+    features: np.ndarray
+    logits: np.ndarray
+    label_index: np.ndarray
+    split: str
+    groups: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or not len(self.features) == len(self.logits) == len(self.label_index):
+            raise EvaluationError(
+                f"{self.split}: features {self.features.shape}, logits {self.logits.shape} and {len(self.label_index)} labels do not "
+                "belong to the same images. Take all of them from one pass."
+            )
+        if self.groups and len(self.groups) != len(self.logits):
+            raise EvaluationError(f"{self.split}: {len(self.groups)} groups for {len(self.logits)} images.")
+        if not np.isfinite(self.features).all() or not np.isfinite(self.logits).all():
+            raise EvaluationError(f"{self.split}: features or logits hold NaN or infinity. Check the pixels and the weights.")
+
+    def __len__(self) -> int:
+        return len(self.logits)

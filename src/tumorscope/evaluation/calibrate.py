@@ -1,0 +1,126 @@
+"""Raw answers to images that no training has seen, to a Calibration."""
+
+from collections import Counter
+from dataclasses import asdict
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from tumorscope.evaluation.answered import Answered
+from tumorscope.evaluation.conformal import fit_quantiles
+from tumorscope.evaluation.familiarity_fit import FitChoices, fit_familiarity
+from tumorscope.evaluation.operating_point import fit_operating_point
+from tumorscope.evaluation.temperature import compare_scalings, fit_temperature, fit_vector_scaling
+from tumorscope.labels import LABELS, NO_TUMOUR
+from tumorscope.models.calibration import Calibration
+from tumorscope.models.decisions import scaled_probabilities
+from tumorscope.models.familiarity import NORMALISED_MAHALANOBIS, Familiarity
+from tumorscope.resampling import number_groups
+from tumorscope.training.recipe import PROMISED_LEVELS, Promises
+
+FAMILIARITY = NORMALISED_MAHALANOBIS
+"""The method that models get, by `benchmarks/refusal.py`."""
+
+FEW = 100
+
+
+def calibrate(
+    training: Answered,
+    held: Answered,
+    promises: Promises,
+    *,
+    head: tuple[np.ndarray, np.ndarray] | None = None,
+    split_fingerprint: str,
+    created: str,
+    seed: int = 0,
+) -> Calibration:
+    """Return what is fitted on images that no training has seen.
+
+    Temperature scaling is taken, unless vector scaling is clearly better on groups it was not fitted on.
+
+    Args:
+        training: Images that the network was trained on, or a sample of them: what it knows.
+        held: Images that it was not trained on; everything that is promised is fitted on them.
+        promises: What is promised.
+        head: Weights and biases of the network's head where it is linear.
+        split_fingerprint: Of the manifest.
+        created: When, as ISO 8601 text.
+        seed: Of the comparison of scalings.
+
+    Raises:
+        EvaluationError: There are no images.
+    """
+    logits, truth = held.logits, held.label_index
+    scalings = compare_scalings(logits, truth, groups=held.groups, seed=seed)
+    temperature, scales, offsets = fit_temperature(logits, truth), None, None
+    if scalings["chosen"] == "vector":
+        temperature, (scales, offsets) = 1.0, (tuple(map(float, v)) for v in fit_vector_scaling(logits, truth))
+    probabilities = scaled_probabilities(logits, temperature, scales=scales, offsets=offsets)
+    none = LABELS.index(NO_TUMOUR)
+    point = None
+    if (truth != none).any():
+        fitted = fit_operating_point(
+            1 - probabilities[:, none], truth != none, target=promises.sensitivity, confidence=promises.confidence
+        )
+        point = asdict(fitted)
+    return Calibration(
+        temperature=temperature,
+        scales=scales,
+        offsets=offsets,
+        quantiles={f"{float(level):.2f}": values for level, values in fit_quantiles(probabilities, truth, levels=PROMISED_LEVELS).items()},
+        level=promises.level,
+        conditional=promises.conditional,
+        operating_point=point,
+        costs=promises.costs,
+        familiarity=_familiarity(training, held, promises, head),
+        fitted_on=_fitted_on(held, promises, scalings, split_fingerprint=split_fingerprint, created=created),
+    )
+
+
+def _familiarity(
+    training: Answered, held: Answered, promises: Promises, head: tuple[np.ndarray, np.ndarray] | None
+) -> Familiarity | None:
+    """Fit what tells images unlike those of training; None where the images are too few to keep the promised share."""
+    if len(training) < FEW or len(held) < ceil(1 / (1 - promises.kept)):
+        return None
+    return fit_familiarity(FAMILIARITY, training, held, head=head, choices=FitChoices(kept_share=promises.kept))
+
+
+def _fitted_on(
+    held: Answered, promises: Promises, scalings: dict[str, Any], *, split_fingerprint: str, created: str
+) -> dict[str, Any]:
+    counted = Counter(LABELS[label] for label in held.label_index)
+    return {
+        "split": held.split,
+        "n": len(held),
+        "per_label": {label: counted[label] for label in LABELS},
+        "groups": int(number_groups(held.groups).max()) + 1,
+        "split_fingerprint": split_fingerprint,
+        "created": created,
+        "promises": promises.model_dump(mode="json"),
+        "scalings": scalings,
+        "sentences": list(fit_sentences(held.split, counted)),
+    }
+
+
+def fit_sentences(split: str, counted: Counter[str]) -> tuple[str, ...]:
+    """Return what a user must know of the images that a calibration was fitted on.
+
+    Args:
+        split: Which split they are.
+        counted: Images of every label.
+    """
+    n = sum(counted.values())
+    sentences = []
+    if split != "calibration":
+        sentences.append(
+            f"There is no calibration split, so the {n} {split} images were used, which also chose the epoch: what is promised may "
+            "be too good. Give calibration_share in the recipe to set images aside."
+        )
+    if n < FEW:
+        sentences.append(f"Only {n} images were there to fit on, so every promise below is a rough one.")
+    absent = [label for label in LABELS if not counted[label]]
+    if absent:
+        sentences.append(f"None of them shows {' or '.join(absent)}: nothing is promised for that class.")
+    return tuple(sentences)

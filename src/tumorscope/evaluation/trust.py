@@ -1,0 +1,230 @@
+"""How far calibrated models can be trusted: everything that a calibration promised, measured on images it has not seen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tumorscope.evaluation.answered import Answered
+from tumorscope.evaluation.conformal import coverage_summary
+from tumorscope.evaluation.coverage_theory import coverage_band, repeated_coverage
+from tumorscope.evaluation.operating_point import decision_curve
+from tumorscope.evaluation.reliability import calibration_summary
+from tumorscope.evaluation.selective import selective_summary
+from tumorscope.evaluation.subgroups import subgroup_rows
+from tumorscope.labels import LABELS, NO_TUMOUR
+from tumorscope.models.calibration import Calibration
+from tumorscope.models.decisions import scaled_probabilities
+from tumorscope.predictions import Decisions, Predictions
+from tumorscope.resampling import mean_intervals, number_groups
+from tumorscope.training.recipe import PROMISED_LEVELS
+
+DRAWS = 200
+BAND_DRAWS = 20_000
+CURVE = np.round(np.arange(0.01, 1.0, 0.01), 2)
+_NONE = LABELS.index(NO_TUMOUR)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tested:
+    """Test images with what one calibrated model, or several that share the images out, said of them.
+
+    Attributes:
+        predictions: After calibration, with decisions.
+        before: Probabilities before it, float64, shape (n, 4).
+        sets: (level, whether by class) to prediction sets, bool, shape (n, 4), empty ones left empty.
+        groups: Patient or cluster of copies of every image, empty where unknown.
+        parts: What the images are divided by (`class`, `plane`, `source`, `tumour size`) to the part of every image.
+        fitted: Calibration images of the model that answered each image, int64, shape (n,): a model by the number of its own.
+    """
+
+    predictions: Predictions
+    before: np.ndarray
+    sets: Mapping[tuple[float, bool], np.ndarray]
+    groups: tuple[str, ...]
+    parts: Mapping[str, tuple[str, ...]]
+    fitted: np.ndarray
+
+    def where(self, rows: np.ndarray) -> "Tested":
+        """Return the images for which `rows`, bool, shape (n,), is true."""
+
+        def kept(column: Sequence[str]) -> tuple[str, ...]:
+            return tuple(value for value, keep in zip(column, rows.tolist(), strict=True) if keep)
+
+        return Tested(
+            predictions=self.predictions.where(rows),
+            before=self.before[rows],
+            sets={key: sets[rows] for key, sets in self.sets.items()},
+            groups=kept(self.groups),
+            parts={by: kept(column) for by, column in self.parts.items()},
+            fitted=self.fitted[rows],
+        )
+
+
+def tested_of(
+    calibration: Calibration,
+    predictions: Predictions,
+    logits: np.ndarray,
+    *,
+    groups: Sequence[str],
+    parts: Mapping[str, Sequence[str]],
+) -> Tested:
+    """Return what one model said of test images.
+
+    Args:
+        calibration: Fitted.
+        predictions: What it made of the logits.
+        logits: Of the network, float32, shape (n, 4).
+        groups: See `Tested`.
+        parts: See `Tested`.
+    """
+    keys = [(level, conditional) for level in PROMISED_LEVELS for conditional in (False, True)]
+    made = {key: calibration.sets(predictions.probabilities, level=key[0], conditional=key[1], keep_empty=True) for key in keys}
+    return Tested(
+        predictions=predictions,
+        before=scaled_probabilities(logits, 1.0),
+        sets={key: sets for key, sets in made.items() if sets is not None},
+        groups=tuple(groups),
+        parts={by: tuple(column) for by, column in parts.items()},
+        fitted=np.full(len(predictions), int(calibration.fitted_on["n"])),
+    )
+
+
+def pooled(parts: Sequence[Tested]) -> Tested:
+    """Return the images of several models, the folds of a cross-validation, as one test set; no image twice."""
+    decisions = [part.predictions.decisions for part in parts]
+    known = [decided for decided in decisions if decided is not None]
+    joined = Decisions(
+        probabilities=np.concatenate([decided.probabilities for decided in known]),
+        prediction_sets=_joined([decided.prediction_sets for decided in known]),
+        recommended=np.concatenate([decided.recommended for decided in known]),
+        familiarity=None,  # scores of different networks are of different scales
+        refused=np.concatenate([decided.refused for decided in known]),
+    )
+    return Tested(
+        predictions=Predictions(
+            paths=tuple(path for part in parts for path in part.predictions.paths),
+            label_index=np.concatenate([part.predictions.label_index for part in parts]),
+            probabilities=joined.probabilities,
+            decisions=joined if len(known) == len(parts) else None,
+        ),
+        before=np.concatenate([part.before for part in parts]),
+        sets={key: np.concatenate([part.sets[key] for part in parts]) for key in parts[0].sets},
+        groups=tuple(group for part in parts for group in part.groups),
+        parts={by: tuple(name for part in parts for name in part.parts[by]) for by in parts[0].parts},
+        fitted=np.concatenate([part.fitted for part in parts]),
+    )
+
+
+def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    there = [array for array in arrays if array is not None]
+    return np.concatenate(there) if len(there) == len(arrays) else None
+
+
+def measured_trust(tested: Tested, *, twin_free: np.ndarray | None = None, seed: int = 0) -> dict[str, Any]:
+    """Return what calibrated models do on test images, beside what was promised, as plain values.
+
+    Args:
+        tested: Images that neither training nor calibration has seen.
+        twin_free: Which of them have no twin in training, bool, shape (n,), or None where that tells nothing apart.
+        seed: Of intervals and draws.
+
+    Returns:
+        `all` and `twin_free`, None where there are no such images, each {`n`; `groups`; `calibration` {before, after: what
+        `calibration_summary` returns}; `sets`: a row for every level, marginal and by class, of `level`, `conditional`, `band`, the
+        [low, high] that theory gives for the coverage, and the numbers of `coverage_summary`; `operating_point` {sensitivity,
+        specificity: {value, interval}} of the recommended labels; `decision_curve`; `selective`; `refused`: share of the images,
+        None where nothing is refused; `subgroups`: the rows of `subgroup_rows`}.
+    """
+    some = None if twin_free is None or not twin_free.any() else tested.where(twin_free)
+    return {"all": _measured(tested, seed=seed), "twin_free": None if some is None else _measured(some, seed=seed)}
+
+
+def _measured(tested: Tested, *, seed: int) -> dict[str, Any]:
+    predictions, groups = tested.predictions, tested.groups
+    raw = Predictions(predictions.paths, predictions.label_index, tested.before)
+    score, tumour = 1 - predictions.probabilities[:, _NONE], predictions.label_index != _NONE
+    decisions = predictions.decisions
+    return {
+        "n": len(predictions),
+        "groups": int(number_groups(groups).max()) + 1,
+        "calibration": {
+            "before": calibration_summary(raw, groups=groups, seed=seed),
+            "after": calibration_summary(predictions, groups=groups, seed=seed),
+        },
+        "sets": [
+            {
+                "level": level,
+                "conditional": conditional,
+                "band": None if conditional else theory_band(tested.fitted, level, seed=seed),
+                **coverage_summary(sets, predictions.label_index, groups=groups),
+            }
+            for (level, conditional), sets in tested.sets.items()
+        ],
+        "operating_point": None if decisions is None else _operating(decisions, tumour, groups, seed=seed),
+        "decision_curve": decision_curve(score, tumour, CURVE),
+        "selective": selective_summary(predictions.probabilities.max(axis=1), predictions.correct, groups=groups, seed=seed),
+        "refused": None if decisions is None else float(decisions.refused.mean()),
+        "subgroups": subgroup_rows(predictions, tested.parts, groups=groups, seed=seed),
+    }
+
+
+def _operating(decisions: Decisions, tumour: np.ndarray, groups: Sequence[str], *, seed: int) -> dict[str, Any]:
+    found = (decisions.recommended != _NONE).astype(np.float64)
+    columns = np.stack([np.where(tumour, found, np.nan), np.where(~tumour, 1 - found, np.nan)])
+    bounds = mean_intervals(columns, number_groups(groups), shares=True, seed=seed)
+    return {
+        name: {"value": float(np.nanmean(column)) if not np.isnan(column).all() else None, "interval": interval, "n": int(n)}
+        for name, column, interval, n in zip(
+            ("sensitivity", "specificity"), columns, bounds, (~np.isnan(columns)).sum(axis=1), strict=True
+        )
+    }
+
+
+def theory_band(fitted: np.ndarray, level: float, *, seed: int = 0) -> list[float]:
+    """Return where the coverage of prediction sets lies in 95 % of all cases, were all images exchangeable.
+
+    Args:
+        fitted: Calibration images of the model that answered each image, int64, shape (n,).
+        level: Promised.
+        seed: Of the draws, where several models share the images.
+
+    Source:
+        Angelopoulos and Bates 2021, section 3.2, https://arxiv.org/abs/2107.07511
+    """
+    sizes, counts = np.unique(fitted, return_counts=True)
+    if len(sizes) == 1:
+        return list(coverage_band(int(sizes[0]), int(counts[0]), level))
+    rng = np.random.default_rng(seed)
+    covered = np.zeros(BAND_DRAWS)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        missed = int(np.floor((size + 1) * (1 - level)))
+        share = rng.beta(size + 1 - missed, missed, BAND_DRAWS) if missed else np.ones(BAND_DRAWS)
+        covered += rng.binomial(count, share)
+    low, high = np.quantile(covered / len(fitted), (0.025, 0.975))
+    return [float(low), float(high)]
+
+
+def other_draws(calibration: Calibration, held: Answered, tested: Tested, *, seed: int = 0) -> dict[str, Any]:
+    """Return what other calibration images from the same pool would have given: level to what `repeated_coverage` returns.
+
+    Args:
+        calibration: Fitted.
+        held: The images that it was fitted on.
+        tested: Test images.
+        seed: Of the draws.
+    """
+    truth = np.concatenate([held.label_index, tested.predictions.label_index])
+    return {
+        f"{level:.2f}": repeated_coverage(
+            np.concatenate([calibration.probabilities(held.logits), tested.predictions.probabilities]),
+            truth,
+            groups=(*held.groups, *tested.groups),
+            level=level,
+            calibration_share=len(held.label_index) / len(truth),
+            draws=DRAWS,
+            seed=seed,
+        )
+        for level in PROMISED_LEVELS
+    }

@@ -1,0 +1,181 @@
+"""Calibration: what turns a model's raw answers into probabilities, sets of labels, a recommendation and a refusal; numpy only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from tumorscope.errors import BundleError, EvaluationError
+from tumorscope.labels import LABELS
+from tumorscope.models.decisions import prediction_sets, recommended_labels, scaled_probabilities
+from tumorscope.models.familiarity import Familiarity
+from tumorscope.predictions import Decisions
+
+LEVEL = 0.95
+"""Of the prediction set that is shown where nobody asks for another."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """What was fitted on images that no training had seen; without any of it, the softmax of the logits and no refusal.
+
+    Attributes:
+        temperature: What the logits are divided by.
+        scales: Factor of every logit after that, or None.
+        offsets: What is added to every logit after that, or None.
+        quantiles: Level, as text such as `0.95`, to `marginal`, the threshold of the score 1 - p, and `per_label`, the same by true
+            label with None where no image had it; empty where no sets are promised.
+        level: Of the set that is given, a key of `quantiles` as a number.
+        conditional: Whether that set uses the thresholds by label.
+        operating_point: Threshold on the tumour probability (`threshold`), and what it promises; None without one.
+        costs: Cost of every answer (columns) under every truth (rows), in the order of `LABELS`; None counts all errors alike.
+        familiarity: Tells images unlike those of training; None where nothing does.
+        fitted_on: The images: `split`, `n`, `per_label`, `groups`, `split_fingerprint`, `created`, `sentence`; empty when nothing
+            was fitted.
+    """
+
+    temperature: float = 1.0
+    scales: tuple[float, ...] | None = None
+    offsets: tuple[float, ...] | None = None
+    quantiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    level: float = LEVEL
+    conditional: bool = False
+    operating_point: Mapping[str, Any] | None = None
+    costs: tuple[tuple[float, ...], ...] | None = None
+    familiarity: Familiarity | None = None
+    fitted_on: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.temperature) and self.temperature > 0):
+            raise BundleError(f"a temperature of {self.temperature}; allowed is a number above 0. Calibrate the model again.")
+        for name, values in (("scales", self.scales), ("offsets", self.offsets)):
+            if values is not None and (len(values) != len(LABELS) or not np.isfinite(values).all()):
+                raise BundleError(f"{name} {values}; allowed are {len(LABELS)} numbers. Calibrate the model again.")
+        if self.quantiles and f"{self.level:.2f}" not in self.quantiles:
+            raise BundleError(f"no prediction sets of level {self.level}. Fitted: {', '.join(self.quantiles)}.")
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether anything was fitted."""
+        return bool(self.fitted_on)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities, float64, shape (n, 4), for logits of that shape.
+
+        Raises:
+            EvaluationError: A logit is NaN or infinite.
+        """
+        if not np.isfinite(logits).all():
+            raise EvaluationError("a logit is NaN or infinite. The model's weights may have diverged: train it again.")
+        return scaled_probabilities(logits, self.temperature, scales=self.scales, offsets=self.offsets)
+
+    def sets(
+        self,
+        probabilities: np.ndarray,
+        *,
+        level: float | None = None,
+        conditional: bool | None = None,
+        keep_empty: bool = False,
+    ) -> np.ndarray | None:
+        """Return the prediction sets of calibrated probabilities, bool, shape (n, 4), or None where none are promised.
+
+        Args:
+            probabilities: float64, shape (n, 4).
+            level: One of those fitted; None takes the calibration's own.
+            conditional: Whether the promise is to hold for every true label by itself; None takes the calibration's own.
+            keep_empty: Leave empty sets empty, to compare their coverage with theory; else they hold the most probable label.
+
+        Raises:
+            EvaluationError: That level was not fitted.
+        """
+        if not self.quantiles:
+            return None
+        key = f"{self.level if level is None else level:.2f}"
+        if key not in self.quantiles:
+            raise EvaluationError(f"no prediction sets of level {key}. Fitted: {', '.join(self.quantiles)}.")
+        by_class = self.conditional if conditional is None else conditional
+        return prediction_sets(probabilities, self.quantiles[key], conditional=by_class, keep_empty=keep_empty)
+
+    def decide(self, logits: np.ndarray, features: np.ndarray) -> Decisions:
+        """Return what is said about images.
+
+        Args:
+            logits: float32, shape (n, 4).
+            features: Pooled features before the head, float32, shape (n, channels).
+
+        Raises:
+            EvaluationError: A logit or feature is NaN or infinite.
+        """
+        probabilities = self.probabilities(logits)
+        known = self.familiarity
+        point = self.operating_point
+        return Decisions(
+            probabilities=probabilities,
+            prediction_sets=self.sets(probabilities),
+            recommended=probabilities.argmax(axis=1)
+            if point is None
+            else recommended_labels(probabilities, float(point["threshold"]), cost_matrix=self.cost_matrix),
+            familiarity=None if known is None else known.score(features, logits),
+            refused=np.zeros(len(logits), dtype=bool) if known is None else known.refused(features, logits),
+        )
+
+    @property
+    def cost_matrix(self) -> np.ndarray | None:
+        """`costs` as an array, float64, shape (4, 4)."""
+        return None if self.costs is None else np.array(self.costs, dtype=np.float64)
+
+    def to_json(self) -> dict[str, Any] | None:
+        """Return everything but the arrays of `familiarity` as plain values; None when nothing was fitted."""
+        if not self.is_fitted:
+            return None
+        return {
+            "temperature": self.temperature,
+            "scales": None if self.scales is None else list(self.scales),
+            "offsets": None if self.offsets is None else list(self.offsets),
+            "quantiles": {level: dict(values) for level, values in self.quantiles.items()},
+            "level": self.level,
+            "conditional": self.conditional,
+            "operating_point": None if self.operating_point is None else dict(self.operating_point),
+            "costs": None if self.costs is None else [list(row) for row in self.costs],
+            "familiarity": None if self.familiarity is None else self.familiarity.to_tensors()[1],
+            "fitted_on": dict(self.fitted_on),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any] | None, tensors: Mapping[str, np.ndarray]) -> "Calibration":
+        """Return what `to_json` gave.
+
+        Args:
+            content: Plain values.
+            tensors: Arrays of `familiarity`, empty where it has none.
+
+        Raises:
+            BundleError: Something is missing or impossible.
+        """
+        if content is None:
+            return cls()
+        try:
+            known = content["familiarity"]
+            return cls(
+                temperature=float(content["temperature"]),
+                scales=_numbers(content["scales"]),
+                offsets=_numbers(content["offsets"]),
+                quantiles=content["quantiles"],
+                level=float(content["level"]),
+                conditional=bool(content["conditional"]),
+                operating_point=content["operating_point"],
+                costs=None if content["costs"] is None else tuple(tuple(map(float, row)) for row in content["costs"]),
+                familiarity=None if known is None else Familiarity.from_tensors(tensors, known),
+                fitted_on=content["fitted_on"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"the calibration is incomplete or altered ({error}). Calibrate the model again.") from error
+
+    def at(self, *, level: float) -> "Calibration":
+        """Return the calibration with another level of prediction sets; raises BundleError when it was not fitted."""
+        return replace(self, level=level)
+
+
+def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(map(float, values))

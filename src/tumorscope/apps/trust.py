@@ -14,7 +14,7 @@ from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.plane import guess_planes
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
-from tumorscope.evaluation.trust import Tested, measured_trust, other_draws, pooled, tested_of
+from tumorscope.evaluation.trust import Tested, as_tested, measured_trust, other_draws, pooled
 from tumorscope.evaluation.twin_free import twin_free_rows
 from tumorscope.explanation.outlines import read_outlines
 from tumorscope.explanation.summary import size_of
@@ -147,4 +147,4 @@ def _tested(model: Path, calibration: Calibration, predictions: Predictions, cac
     rows = cache.rows("test")
     groups = [cache.manifest.records[row].group for row in rows]
     logits = np.load(model / LOGITS_FILE, allow_pickle=False)
-    return tested_of(calibration, predictions, logits, groups=groups, parts=parts_of(cache, rows))
+    return as_tested(calibration, predictions, logits, groups=groups, parts=parts_of(cache, rows))

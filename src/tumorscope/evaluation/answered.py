@@ -28,8 +28,8 @@ class Answered:
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or not len(self.features) == len(self.logits) == len(self.label_index):
             raise EvaluationError(
-                f"{self.split}: features {self.features.shape}, logits {self.logits.shape} and {len(self.label_index)} labels do not "
-                "belong to the same images. Take all of them from one pass."
+                f"{self.split}: features {self.features.shape}, logits {self.logits.shape} and {len(self.label_index)} labels do "
+                "not belong to the same images. Take all of them from one pass."
             )
         if self.groups and len(self.groups) != len(self.logits):
             raise EvaluationError(f"{self.split}: {len(self.groups)} groups for {len(self.logits)} images.")

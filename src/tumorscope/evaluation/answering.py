@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from tumorscope.errors import EvaluationError
 from tumorscope.data.dataset import normalise
 from tumorscope.data.pixel_cache import PixelCache
+from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
 from tumorscope.models.bundle import Bundle
 from tumorscope.models.device import images_per_pass

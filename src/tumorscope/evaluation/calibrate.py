@@ -22,6 +22,9 @@ from tumorscope.training.recipe import PROMISED_LEVELS, Promises
 FAMILIARITY = NORMALISED_MAHALANOBIS
 """The method that models get, by `benchmarks/refusal.py`."""
 
+SLACK = 1e-6
+"""By how much the threshold lies below the score of the tumour that sets it: another engine rounds otherwise, and must find it."""
+
 FEW = 100
 
 
@@ -55,7 +58,7 @@ def calibrate(
     scalings = compare_scalings(logits, truth, groups=held.groups, seed=seed)
     temperature, scales, offsets = fit_temperature(logits, truth), None, None
     if scalings["chosen"] == "vector":
-        temperature, (scales, offsets) = 1.0, (tuple(map(float, v)) for v in fit_vector_scaling(logits, truth))
+        scales, offsets = (tuple(map(float, values)) for values in fit_vector_scaling(logits, truth))
     probabilities = scaled_probabilities(logits, temperature, scales=scales, offsets=offsets)
     none = LABELS.index(NO_TUMOUR)
     point = None
@@ -63,12 +66,14 @@ def calibrate(
         fitted = fit_operating_point(
             1 - probabilities[:, none], truth != none, target=promises.sensitivity, confidence=promises.confidence
         )
-        point = asdict(fitted)
+        point = asdict(fitted) | {"threshold": max(0.0, fitted.threshold - SLACK)}
     return Calibration(
         temperature=temperature,
         scales=scales,
         offsets=offsets,
-        quantiles={f"{float(level):.2f}": values for level, values in fit_quantiles(probabilities, truth, levels=PROMISED_LEVELS).items()},
+        quantiles={
+            f"{float(level):.2f}": values for level, values in fit_quantiles(probabilities, truth, levels=PROMISED_LEVELS).items()
+        },
         level=promises.level,
         conditional=promises.conditional,
         operating_point=point,

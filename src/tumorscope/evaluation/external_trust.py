@@ -82,4 +82,5 @@ def _share(yes: np.ndarray, among: np.ndarray) -> float | None:
 def _mean(answers: ExternalAnswers, decided: Sequence[Decisions], rows: np.ndarray) -> dict[str, float | None]:
     part = answers.where(rows)
     found = [trust_numbers(part, decisions.where(rows)) for decisions in decided]
-    return {key: None if found[0][key] is None else float(np.mean([one[key] for one in found])) for key in found[0]}
+    known = {key: [value for one in found if (value := one[key]) is not None] for key in found[0]}
+    return {key: float(np.mean(values)) if values else None for key, values in known.items()}

@@ -17,7 +17,6 @@ from tumorscope.models.familiarity import (
     RELATIVE_MAHALANOBIS,
     VIM,
     Familiarity,
-    log_sum_exp,
     residual_length,
     unit_length,
 )

@@ -65,9 +65,8 @@ def subgroup_rows(
     everything = np.ones(len(predictions), dtype=bool)
     rows = [_row("all", "all images", columns, numbers, everything, seed=seed)]
     for by, column in parts.items():
-        of = np.array(column, dtype=object)
-        for part in sorted({name for name in column if name}):
-            rows.append(_row(by, part, columns, numbers, of == part, seed=seed))
+        of, names = np.array(column, dtype=object), sorted({name for name in column if name})
+        rows += [_row(by, part, columns, numbers, of == part, seed=seed) for part in names]
     return rows
 
 

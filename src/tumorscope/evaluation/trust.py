@@ -62,7 +62,7 @@ class Tested:
         )
 
 
-def tested_of(
+def as_tested(
     calibration: Calibration,
     predictions: Predictions,
     logits: np.ndarray,
@@ -132,8 +132,8 @@ def measured_trust(tested: Tested, *, twin_free: np.ndarray | None = None, seed:
 
     Returns:
         `all` and `twin_free`, None where there are no such images, each {`n`; `groups`; `calibration` {before, after: what
-        `calibration_summary` returns}; `sets`: a row for every level, marginal and by class, of `level`, `conditional`, `band`, the
-        [low, high] that theory gives for the coverage, and the numbers of `coverage_summary`; `operating_point` {sensitivity,
+        `calibration_summary` returns}; `sets`: a row for every level, marginal and by class, of `promised`, `conditional`, `band`,
+        the [low, high] that theory gives for the coverage, and the numbers of `coverage_summary`; `operating_point` {sensitivity,
         specificity: {value, interval}} of the recommended labels; `decision_curve`; `selective`; `refused`: share of the images,
         None where nothing is refused; `subgroups`: the rows of `subgroup_rows`}.
     """
@@ -155,7 +155,7 @@ def _measured(tested: Tested, *, seed: int) -> dict[str, Any]:
         },
         "sets": [
             {
-                "level": level,
+                "promised": level,
                 "conditional": conditional,
                 "band": None if conditional else theory_band(tested.fitted, level, seed=seed),
                 **coverage_summary(sets, predictions.label_index, groups=groups),

@@ -95,7 +95,7 @@ def _calibration(measured: Mapping[str, Any]) -> str:
 
 def _sets(content: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
     level, conditional = content.get("level", 0.95), content.get("conditional", False)
-    rows = [row for row in measured.get("sets") or () if row["level"] == level and row["conditional"] == conditional]
+    rows = [row for row in measured.get("sets") or () if row["promised"] == level and row["conditional"] == conditional]
     if not rows:
         return []
     [row] = rows

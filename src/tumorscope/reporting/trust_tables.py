@@ -65,14 +65,14 @@ def parts_of(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def promise_rows(models: Models) -> tuple[Row, ...]:
     """Return what the prediction sets of every level came to."""
     rows = []
-    keys = [(row["level"], row["conditional"]) for _, content in models for row in value_at(content, "all", "sets") or ()]
+    keys = [(row["promised"], row["conditional"]) for _, content in models for row in value_at(content, "all", "sets") or ()]
     for level, conditional in dict.fromkeys(keys):
         lines = tuple(
             Line(_who(title, part), _promise_cells(found))
             for title, content in models
             for part, measured in parts_of(content)
             for found in measured["sets"]
-            if (found["level"], found["conditional"]) == (level, conditional)
+            if (found["promised"], found["conditional"]) == (level, conditional)
         )
         rows.append(Row(percent(level), "promised for every class" if conditional else "promised for all images together", lines))
     return tuple(rows)
@@ -84,7 +84,7 @@ def class_rows(models: Models) -> tuple[Row, ...]:
         Row(
             "by class" if found["conditional"] else "all together",
             "",
-            (Line(title, (Cell(percent(found["level"])), *(_coverage_of(found, label) for label in LABELS))),),
+            (Line(title, (Cell(percent(found["promised"])), *(_coverage_of(found, label) for label in LABELS))),),
         )
         for title, content in models
         for found in value_at(content, "all", "sets") or ()

@@ -21,23 +21,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from tumorscope import DISCLAIMER
 from tumorscope.apps.run_folder import RunFolder
 from tumorscope.data.corruptions import CORRUPTIONS
-from tumorscope.data.dataset import normalise
 from tumorscope.data.decode import decode_record
 from tumorscope.data.sources import index_source
 from tumorscope.errors import EvaluationError, TumorscopeError
-from tumorscope.evaluation.evaluate import refuse_seen_images
-from tumorscope.evaluation.robustness import Answer, corrupted_answers, robustness_table
+from tumorscope.evaluation.evaluate import deciding, refuse_seen_images
+from tumorscope.evaluation.robustness import corrupted_answers, robustness_table
 from tumorscope.explanation.sampling import sample_of
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, read_manifest
 from tumorscope.models.bundle import Bundle, load_bundle
-from tumorscope.models.device import images_per_pass
 from tumorscope.reporting.figures import save_png
 from tumorscope.reporting.robustness_figures import robustness_curves
 from tumorscope.scan import Scan
@@ -79,20 +74,6 @@ def sampled(manifest: Manifest, count: int) -> Manifest:
     return manifest.with_records(stated[row] for row in sample_of([record.label for record in stated], count))
 
 
-def answer_of(bundle: Bundle) -> Answer:
-    """Return what a model answers as a function of grids; it refuses nothing."""
-    device = torch.device("cpu")
-    network = bundle.network.eval().to(memory_format=torch.channels_last)
-
-    def answer(grids: np.ndarray) -> tuple[np.ndarray, None]:
-        with torch.inference_mode():
-            parts = torch.from_numpy(grids)[:, None].split(images_per_pass(device))
-            logits = torch.cat([network(normalise(part.float() / 255, bundle.preprocessing)) for part in parts])
-            return logits.double().softmax(dim=1).numpy(), None
-
-    return answer
-
-
 def decoded(manifest: Manifest) -> Iterator[Scan]:
     """Yield the scans of a manifest, and say how far it is."""
     for place, record in enumerate(manifest, start=1):
@@ -105,7 +86,7 @@ def measure(bundle: Bundle, manifest: Manifest, corruptions: Sequence[str], seed
     answers = corrupted_answers(
         decoded(manifest),
         manifest.records,
-        answer_of(bundle),
+        deciding(bundle),
         preprocessing=bundle.preprocessing,
         corruptions=corruptions,
         seed=seed,

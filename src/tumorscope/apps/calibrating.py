@@ -14,7 +14,7 @@ from tumorscope.models.device import Device
 from tumorscope.training.recipe import Promises
 
 
-def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, device: Device) -> None:
+def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, device: Device, *, sample: int) -> None:
     """Calibrate every trained model of a run and renew its answers, trust and report.
 
     Args:
@@ -22,6 +22,7 @@ def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, 
         changed: Fields of `Promises` that are not as in the run's recipe; None keeps the recipe's.
         reporter: Told of progress and of what came of it.
         device: Where networks run.
+        sample: Test images that are asked again under every corruption.
 
     Raises:
         UsageError: A promise is out of range.
@@ -44,6 +45,7 @@ def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, 
         stages.calibrate(name, promises)
         stages.evaluate(name)
         content = stages.trust(name)
+        stages.probe(name, sample=sample)
         names.append(name)
         for sentence in trust_sentences(content or {}):
             reporter.say(f"  {sentence}")

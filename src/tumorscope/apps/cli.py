@@ -277,13 +277,14 @@ def calibrate(
     sensitivity: Annotated[float | None, typer.Option(help="Share of tumours found at the operating point.")] = None,
     confidence: Annotated[float | None, typer.Option(help="How sure that promise is.")] = None,
     kept: Annotated[float | None, typer.Option(help="Share of familiar images that are not refused.")] = None,
+    sample: Annotated[int, typer.Option(min=4, help="Test images that are asked again under every corruption.")] = 64,
     device: DeviceOption = DeviceName.auto,
 ) -> None:
     """Fit what the models of a run promise, on images that no training has seen, and test it."""
     from tumorscope.apps.calibrating import calibrate_run
 
     changed = {"level": level, "conditional": conditional, "sensitivity": sensitivity, "confidence": confidence, "kept": kept}
-    calibrate_run(run, changed, _reporter(), device.value)
+    calibrate_run(run, changed, _reporter(), device.value, sample=sample)
     _print_results(run)
 
 

@@ -100,6 +100,7 @@ def run_models(folder: RunFolder, choices: Choices, reporter: Reporter, crew: "C
         stages.calibrate(name)
         stages.evaluate(name)
         stages.trust(name)
+        stages.probe(name)
         stages.explain(name)
 
 

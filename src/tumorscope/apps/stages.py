@@ -13,6 +13,7 @@ from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.crew import Crew, Order
 from tumorscope.apps.explaining import RUN_SAMPLE, ExplainOrder, explain_into
+from tumorscope.apps.probing import ROBUSTNESS_FILE, RUN_PROBE, robustness_of
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, write_json
 from tumorscope.apps.training_data import training_images
 from tumorscope.apps.trust import HELD_FILE, LOGITS_FILE, TRUST_FILE, array_bytes, some_of_every_label, trust_of, write_held
@@ -215,6 +216,23 @@ class Stages:
         content = trust_of(self.folder, name, self.cache()) | {"made_from": stamp}
         write_json(model / TRUST_FILE, content)
         self._add_duration(f"trust {name}", started)
+        return content
+
+    def probe(self, name: str, *, sample: int = RUN_PROBE) -> dict[str, Any]:
+        """Return how the model stands corrupted scans and store it, unless that is done already on at least so many images."""
+        model = self.folder.model(name)
+        stamp = made_from(read_bundle_json(model))
+        stored = read_content(model / ROBUSTNESS_FILE)
+        manifest = self.folder.manifest()
+        wanted = min(sample, sum(record.split == "test" for record in manifest))
+        if stored.get("made_from") == stamp and stored["images"] >= wanted:
+            return stored
+        started, device = time.monotonic(), torch_device(self.device)
+        content = robustness_of(
+            load_bundle(model), manifest, sample=wanted, device=device, seed=self.folder.recipe().seed, reporter=self.reporter
+        )
+        write_json(model / ROBUSTNESS_FILE, content | {"made_from": stamp})
+        self._add_duration(f"probe {name}", started)
         return content
 
     def lookup(self) -> dict[str, Any]:

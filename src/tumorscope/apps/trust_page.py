@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tumorscope.apps.experiment import fold_folders
 from tumorscope.apps.external_sets import external_results
-from tumorscope.apps.run_folder import RunFolder, read_json
+from tumorscope.apps.probing import ROBUSTNESS_FILE
+from tumorscope.apps.run_folder import RunFolder, read_content, read_json
 from tumorscope.apps.trust import TRUST_FILE, trusted_models
 from tumorscope.reporting.trust_report import TrustedModel, TrustPage, write_trust_page
 
@@ -22,6 +24,7 @@ def write_page(folder: RunFolder) -> Path | None:
             name,
             read_json(folder.model(name) / TRUST_FILE),
             {key: results[name]["trust"] for key, results in found.items() if (results.get(name) or {}).get("trust")},
+            read_content(fold_folders(folder)[0].model(name) / ROBUSTNESS_FILE) or None,
         )
         for name in names
     )

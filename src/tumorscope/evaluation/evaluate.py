@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
-from tumorscope.evaluation.answering import answer_rows
+from tumorscope.evaluation.answering import answer_grids, answer_rows
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, short_digest
 from tumorscope.models.calibration import Calibration
@@ -51,6 +52,18 @@ def predictions_of(calibration: Calibration, answered: Answered, paths: Sequence
         probabilities=decisions.probabilities,
         decisions=decisions if calibration.is_fitted else None,
     )
+
+
+def deciding(bundle: Bundle, *, device: torch.device = CPU) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]:
+    """Return a model as a function: grids, uint8, shape (n, size, size), to calibrated probabilities, float64, shape (n, 4), and
+    which of them are refused, bool, shape (n,), or None where nothing is."""
+
+    def decide(grids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        answered = answer_grids(bundle, grids, split="images", device=device)
+        decisions = bundle.calibration.decide(answered.logits, answered.features)
+        return decisions.probabilities, None if decisions.familiarity is None else decisions.refused
+
+    return decide
 
 
 def refuse_seen_images(bundle: Bundle, manifest: Manifest, split: str) -> None:

@@ -11,10 +11,11 @@ from tumorscope.reporting import trust_figures, trust_sentences, trust_tables
 from tumorscope.reporting.pages import page_environment
 from tumorscope.reporting.pictures import Picture, artist, write_pictures
 from tumorscope.reporting.report_tables import number, value_at
+from tumorscope.reporting.robustness_figures import robustness_curves
 from tumorscope.reporting.study import MODEL_TITLES
 from tumorscope.storage import write_atomically
 
-OWN_FIGURES = ("promises.png",)
+OWN_FIGURES = ("promises.png", "robustness.png")
 """Every name that this page's figures can have."""
 
 
@@ -26,11 +27,13 @@ class TrustedModel:
         name: The model as commands spell it.
         content: Content of `trust.json`.
         external: External set to what `external_trust` returned of it.
+        robustness: Content of `robustness.json`, or None when no corruption was tried.
     """
 
     name: str
     content: Mapping[str, Any]
     external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    robustness: Mapping[str, Any] | None = None
 
     @property
     def title(self) -> str:
@@ -72,23 +75,34 @@ def write_trust_page(page: TrustPage, path: Path, figures_folders: Mapping[str, 
     drawn = {model.name: _charts(model, synthetic=page.synthetic) for model in page.models}
     text = _render(page, drawn)
     for name, pictures in drawn.items():
-        write_pictures(pictures, figures_folders[name], numbered=OWN_FIGURES)
+        write_pictures(tuple(pictures.values()), figures_folders[name], numbered=OWN_FIGURES)
     write_atomically(path, text)
 
 
-def _charts(model: TrustedModel, *, synthetic: bool) -> tuple[Picture, ...]:
-    measured = model.content["all"]
+def _charts(model: TrustedModel, *, synthetic: bool) -> dict[str, Picture]:
+    hand, measured = artist(synthetic=synthetic), model.content["all"]
     error = value_at(measured, "calibration", "after", "top_label", "equal_mass", "ece")
-    picture = artist(synthetic=synthetic).draw(
+    promises = hand.draw(
         "promises",
         trust_figures.promises(measured, title=f"{model.title}, all test images"),
         alt=f"Reliability diagram, decision curve and risk against coverage of {model.title}. Calibration error {number(error)}.",
         caption=f"{model.title}: lines on dots are 95 % intervals that take images as independent.",
     )
-    return (picture,)
+    if model.robustness is None:
+        return {"promises": promises}
+    rows = model.robustness["rows"]
+    mean = next((row for row in rows if row["corruption"] == "all"), rows[-1])
+    robustness = hand.draw(
+        "robustness",
+        robustness_curves(rows, title=f"{model.title}, {model.robustness['images']} test images"),
+        alt=f"Accuracy and tumour sensitivity of {model.title} under corruptions; means {number(mean['accuracy'])} and "
+        f"{number(mean['tumour_sensitivity'])}.",
+        caption=f"{model.title}: strength 0 is the scan as it is; bands are 95 % intervals.",
+    )
+    return {"promises": promises, "robustness": robustness}
 
 
-def _render(page: TrustPage, drawn: Mapping[str, tuple[Picture, ...]]) -> str:
+def _render(page: TrustPage, drawn: Mapping[str, Mapping[str, Picture]]) -> str:
     environment = page_environment()
     return environment.get_template("trust_report.html.j2").render(
         page=page,

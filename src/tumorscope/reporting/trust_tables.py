@@ -3,8 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tumorscope.data.corruptions import CORRUPTIONS
 from tumorscope.labels import LABELS
 from tumorscope.reporting.report_tables import DASH, Cell, Line, Row, class_title, interval, number, percent, value_at
+
+DROP = 0.05
+"""Loss of tumours found that stands out."""
 
 Models = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -53,6 +57,8 @@ EXTERNAL_COLUMNS = (
     "wrong answers refused",
     "tumours found of those kept",
 )
+ROBUSTNESS_COLUMNS = ("Corruption", "right", "tumours found", "no tumour recognised", "ECE", "refused", "right among those kept")
+ROBUSTNESS_MEASURES = ("accuracy", "tumour_sensitivity", "tumour_specificity", "ece", "refusal_rate", "accuracy_of_kept")
 ALL, NEW = "all test images", "new slices"
 
 
@@ -205,6 +211,35 @@ def external_rows(title: str, found: Mapping[str, Any]) -> tuple[Row, ...]:
         )
         for name, note, part in parts
     )
+
+
+def robustness_rows(content: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Return a row for every corruption with strengths 1, 3, 5 and the mean, the scans as they are first."""
+    of_name: dict[str, list[Mapping[str, Any]]] = {}
+    for row in content["rows"]:
+        of_name.setdefault(row["corruption"], []).append(row)
+    return tuple(
+        Row(
+            CORRUPTIONS[name].title if name in CORRUPTIONS else {"clean": "as they are", "all": "mean of all"}.get(name, name),
+            "",
+            tuple(Line(_strength(row), _robustness_cells(row)) for row in rows if row["strength"] in (0, 1, 3, 5, None)),
+        )
+        for name, rows in of_name.items()
+    )
+
+
+def _strength(row: Mapping[str, Any]) -> str:
+    return {None: "mean", 0: ""}.get(row["strength"], f"strength {row['strength']}")
+
+
+def _robustness_cells(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+    cells = []
+    for name in ROBUSTNESS_MEASURES:
+        value, change = row[name], row.get(f"{name}_change")
+        moved = "" if change is None or row["strength"] == 0 else f"{change:+.3f}".replace("-", "−")
+        text = DASH if value is None else number(value) if name == "ece" else percent(value)
+        cells.append(Cell(text, moved, strong=name == "tumour_sensitivity" and change is not None and change < -DROP))
+    return tuple(cells)
 
 
 def _who(title: str, part: str) -> str:

@@ -75,7 +75,7 @@ def test_tables_have_a_line_for_every_part_of_every_model(content):
     assert [line.who for line in rows[0].lines] == [f"One, {ALL}", f"One, {NEW}", f"Two, {ALL}", f"Two, {NEW}"]
     [row] = operating_rows([("One", content)])
     assert row.lines[0].cells[1].text == "at least 99.0 %"
-    assert [row.title for row in subgroup_table(content)][0] == "all images"
+    assert next(row.title for row in subgroup_table(content)) == "all images"
 
 
 def test_the_page_says_everything_and_links_nowhere(content, tmp_path):

@@ -3,16 +3,17 @@
 import numpy as np
 
 from tumorscope.data.audit.appearance import appearance
-from tumorscope.data.audit.files import BLANK, NOT_BRAIN_MRI, UNIFORM, picture_flags
+from tumorscope.data.audit.files import BLANK, COLOUR_SHARE, NOT_BRAIN_MRI, UNIFORM, picture_flags
 from tumorscope.data.audit.frames import framed
 
 BLANK_REASON = "blank: all pixels have the same grey level"
 UNIFORM_REASON = "empty: next to nothing but one grey level"
 INVERTED_REASON = "black and white look exchanged: no head on a dark background, but one when the picture is inverted"
+COLOUR_REASON = "a picture in colour: give the scan in grey, as it left the scanner"
 NO_HEAD_REASON = "no head found: no round outline with the texture of tissue on a dark background"
 
 
-def gate_reason(pixels: np.ndarray) -> str:
+def gate_reason(pixels: np.ndarray, *, colour_share: float = 0.0) -> str:
     """Return why a picture cannot be a slice of a head, in words for a user; empty where it can.
 
     The criteria are those of the audit of a data set, set so that one real scan in a thousand is warned of. They know shape and
@@ -20,7 +21,10 @@ def gate_reason(pixels: np.ndarray) -> str:
 
     Args:
         pixels: The scan as shown, uint8, shape (rows, columns): `Preprocessing.eight_bit`.
+        colour_share: `Stored.colour_share` of the file, 0 to 1, since grey pixels no longer tell that there was colour.
     """
+    if colour_share >= COLOUR_SHARE:
+        return COLOUR_REASON
     flags = _flags(pixels)
     if BLANK in flags:
         return BLANK_REASON

@@ -31,7 +31,7 @@ class Scored:
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or not len(self.scores) or self.scores.shape != self.gated.shape:
             raise EvaluationError(
-                f"scores {self.scores.shape} and gate {self.gated.shape}: one of each is needed for every image of a set, and one image."
+                f"scores {self.scores.shape} and gate {self.gated.shape}: every image needs one of each, every set an image."
             )
         if not np.isfinite(self.scores).all():
             raise EvaluationError("a familiarity score is NaN or infinite. Check the features it came from.")

@@ -128,7 +128,7 @@ class Familiarity:
         broken = int((~(np.isfinite(features).all(axis=1) & np.isfinite(logits).all(axis=1))).sum())
         if broken:
             raise EvaluationError(
-                f"{broken} of {len(features)} inputs gave features or logits that are NaN or infinite. Check the pixels and weights."
+                f"{broken} of {len(features)} inputs gave features or logits that are NaN or infinite. Check pixels and weights."
             )
 
 
@@ -198,7 +198,8 @@ def _mahalanobis(features: np.ndarray, logits: np.ndarray, arrays: _Arrays) -> n
 def _relative_mahalanobis(features: np.ndarray, logits: np.ndarray, arrays: _Arrays) -> np.ndarray:  # noqa: ARG001
     """Ren et al. 2021, equation 3, https://arxiv.org/abs/2106.09022."""
     background = squared_distance(features, arrays["background_mean"].astype(np.float64), arrays, prefix="background_")
-    return background - _nearest_class(features, arrays)
+    relative: np.ndarray = background - _nearest_class(features, arrays)
+    return relative
 
 
 def _normalised_mahalanobis(features: np.ndarray, logits: np.ndarray, arrays: _Arrays) -> np.ndarray:  # noqa: ARG001

@@ -18,7 +18,9 @@ _TINY_SIDE = 64
 _UNIFORM_STD = 6.0
 _UNIFORM_SHARE = 0.98
 _OVERLAY_SHARE = 0.0005
-_COLOUR_SHARE = 0.1
+COLOUR_SHARE = 0.1
+"""Share of clearly coloured pixels from which on a picture is one in colour and not a scan with a mark on it."""
+
 # Words reach 3 to 22; outlines, ghosts and noise up to 2.5 in 11,784 scans of four collections.
 _TEXT_CROSSINGS = 2.75
 # Set so that one real scan in a thousand is warned of. Photographs have bright corners; gradients and blobs are smooth; pages of
@@ -71,13 +73,20 @@ def file_facts(manifest: Manifest, record: Record, scan: Scan, *, content: Frame
 
 def file_flags(facts: FileFacts) -> tuple[str, ...]:
     """Return what is odd about an image: sorted words of `FILE_FLAGS`."""
-    look, colour = facts.look, facts.stored.colour_share
+    colour = facts.stored.colour_share
+    found = {
+        TINY: min(facts.rows, facts.columns) < _TINY_SIDE,
+        COLOUR: colour >= COLOUR_SHARE,
+        OVERLAY: _OVERLAY_SHARE <= colour < COLOUR_SHARE,
+    }
+    return tuple(sorted((*(flag for flag, true in found.items() if true), *picture_flags(facts.look))))
+
+
+def picture_flags(look: Appearance) -> tuple[str, ...]:
+    """Return what is odd about a picture, whatever file it came from: `BLANK`, `UNIFORM`, `TEXT` or `NOT_BRAIN_MRI`, sorted."""
     found = {
         BLANK: look.levels == 1,
         UNIFORM: look.levels > 1 and _is_uniform(look),
-        TINY: min(facts.rows, facts.columns) < _TINY_SIDE,
-        COLOUR: colour >= _COLOUR_SHARE,
-        OVERLAY: _OVERLAY_SHARE <= colour < _COLOUR_SHARE,
         TEXT: look.lettering >= _TEXT_CROSSINGS,
         NOT_BRAIN_MRI: not _is_uniform(look) and not _resembles_a_head(look),
     }

@@ -1,4 +1,4 @@
-"""How a model stands scans that are worse than those it was tested on, measured on a sample of its test images."""
+"""How a model stands worse scans than those it was tested on, and images of another kind; on a sample of its test images."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,15 +10,21 @@ from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
 from tumorscope.data.corruptions import CORRUPTIONS, corrupt
 from tumorscope.data.decode import decode_record
+from tumorscope.data.input_gate import gate_reason, gated_by_audit
+from tumorscope.data.unfamiliar import SET_NAMES, unfamiliar_sets
 from tumorscope.errors import UsageError
+from tumorscope.evaluation.answering import answer_grids
 from tumorscope.evaluation.evaluate import deciding
+from tumorscope.evaluation.refusal import Scored, kept_and_refused, separation
 from tumorscope.evaluation.robustness import corrupted_answers, robustness_table
 from tumorscope.explanation.sampling import sample_of
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle
+from tumorscope.predictions import Predictions
 from tumorscope.scan import Scan
 
 ROBUSTNESS_FILE = "robustness.json"
+REFUSAL_FILE = "refusal.json"
 RUN_PROBE = 24
 """Images that `run` asks again under every corruption: 1,464 answers."""
 
@@ -36,9 +42,7 @@ def robustness_of(
         seed: Of the corruptions and the intervals.
         reporter: Told of progress.
     """
-    test = manifest.in_split("test")
-    rows = sample_of([record.label for record in test], sample)
-    chosen = test.with_records(test.records[row] for row in rows)
+    chosen = _sample(manifest, sample)
     usable, left_out = _usable(seed)
     with reporter.counting(f"corrupt scans for {bundle.name}") as progress:
 
@@ -61,11 +65,67 @@ def robustness_of(
         "disclaimer": DISCLAIMER,
         "model": bundle.name,
         "images": len(chosen),
-        "of": len(test),
+        "of": sum(record.split == "test" for record in manifest),
         "levels": {name: {"levels": CORRUPTIONS[name].levels, "meaning": CORRUPTIONS[name].meaning} for name in usable},
         "notes": notes,
         "rows": robustness_table(answers, groups=[record.group for record in chosen], seed=seed),
     }
+
+
+def refusal_of(
+    bundle: Bundle,
+    manifest: Manifest,
+    predictions: Predictions,
+    *,
+    sample: int,
+    device: torch.device,
+    seed: int,
+    reporter: Reporter,
+) -> dict[str, Any] | None:
+    """Return the content of `refusal.json`; None where the model refuses nothing.
+
+    Args:
+        bundle: The trained model.
+        manifest: Of the run; some sets are made of a sample of its test images.
+        predictions: Of the test images: what is familiar.
+        sample: Images of every unfamiliar set.
+        device: Of torch.
+        seed: Of the sets.
+        reporter: Told of progress.
+    """
+    known, decisions = bundle.calibration.familiarity, predictions.decisions
+    if known is None or decisions is None or decisions.familiarity is None:
+        return None
+    flags = {record.path: record.flags for record in manifest}
+    familiar = Scored(decisions.familiarity, np.array([gated_by_audit(flags[path]) for path in predictions.paths], dtype=bool))
+    chosen = _sample(manifest, sample)
+    scans = [bundle.preprocessing.eight_bit(decode_record(chosen, record).pixels) for record in chosen]
+    rows = {}
+    with reporter.counting(f"unfamiliar images for {bundle.name}") as progress:
+        for done, name in enumerate(SET_NAMES):
+            progress(done, len(SET_NAMES))
+            [made] = unfamiliar_sets(scans, seed=seed, count=sample, names=[name])
+            grids = np.stack([bundle.preprocessing.grid(Scan(pixels=image, origin=name)) for image in made.images])
+            answered = answer_grids(bundle, grids, split=name, device=device)
+            gated = np.array([bool(gate_reason(image)) for image in made.images])
+            unfamiliar = Scored(known.score(answered.features, answered.logits), gated)
+            found = separation(familiar, unfamiliar, threshold=known.threshold)
+            rows[name] = {"distance": made.distance, "made": made.made, **found}
+        progress(len(SET_NAMES), len(SET_NAMES))
+    return {
+        "disclaimer": DISCLAIMER,
+        "model": bundle.name,
+        "method": known.method,
+        "images": sample,
+        "familiar": kept_and_refused(familiar, predictions.correct, threshold=known.threshold),
+        "sets": rows,
+    }
+
+
+def _sample(manifest: Manifest, count: int) -> Manifest:
+    test = manifest.in_split("test")
+    rows = sample_of([record.label for record in test], count)
+    return test.with_records(test.records[row] for row in rows)
 
 
 def _usable(seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

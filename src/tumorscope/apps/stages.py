@@ -13,10 +13,11 @@ from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.crew import Crew, Order
 from tumorscope.apps.explaining import RUN_SAMPLE, ExplainOrder, explain_into
-from tumorscope.apps.probing import ROBUSTNESS_FILE, RUN_PROBE, robustness_of
+from tumorscope.apps.probing import REFUSAL_FILE, ROBUSTNESS_FILE, RUN_PROBE, refusal_of, robustness_of
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, write_json
 from tumorscope.apps.training_data import training_images
 from tumorscope.apps.trust import HELD_FILE, LOGITS_FILE, TRUST_FILE, array_bytes, some_of_every_label, trust_of, write_held
+from tumorscope.data.input_gate import gated_by_audit
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.split import CALIBRATION
 from tumorscope.data.training_images import TrainingImages
@@ -188,8 +189,9 @@ class Stages:
         started = time.monotonic()
         with self.reporter.counting(f"evaluate {name}") as progress:
             tested = self._answered(bundle, cache.rows("test"), "test", progress)
-        paths = [cache.manifest.records[row].path for row in cache.rows("test")]
-        predictions = predictions_of(bundle.calibration, tested, paths)
+        records = [cache.manifest.records[row] for row in cache.rows("test")]
+        gated = np.array([gated_by_audit(record.flags) for record in records], dtype=bool)
+        predictions = predictions_of(bundle.calibration, tested, [record.path for record in records], gated=gated)
         write_predictions(predictions, model / PREDICTIONS_FILE)
         metrics = measured(predictions, cache.manifest, lookup=self.lookup(), seed=self.folder.recipe().seed)
         metrics |= {
@@ -219,7 +221,8 @@ class Stages:
         return content
 
     def probe(self, name: str, *, sample: int = RUN_PROBE) -> dict[str, Any]:
-        """Return how the model stands corrupted scans and store it, unless that is done already on at least so many images."""
+        """Return how the model stands corrupted scans and store it, and what it makes of images of another kind; once done on at
+        least so many images, it is kept."""
         model = self.folder.model(name)
         stamp = made_from(read_bundle_json(model))
         stored = read_content(model / ROBUSTNESS_FILE)
@@ -228,9 +231,12 @@ class Stages:
         if stored.get("made_from") == stamp and stored["images"] >= wanted:
             return stored
         started, device = time.monotonic(), torch_device(self.device)
-        content = robustness_of(
-            load_bundle(model), manifest, sample=wanted, device=device, seed=self.folder.recipe().seed, reporter=self.reporter
-        )
+        bundle, seed, predictions = load_bundle(model), self.folder.recipe().seed, read_predictions(model / PREDICTIONS_FILE)
+        reporter = self.reporter
+        refusal = refusal_of(bundle, manifest, predictions, sample=wanted, device=device, seed=seed, reporter=reporter)
+        if refusal is not None:
+            write_json(model / REFUSAL_FILE, refusal | {"made_from": stamp})
+        content = robustness_of(bundle, manifest, sample=wanted, device=device, seed=seed, reporter=reporter)
         write_json(model / ROBUSTNESS_FILE, content | {"made_from": stamp})
         self._add_duration(f"probe {name}", started)
         return content

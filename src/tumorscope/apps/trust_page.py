@@ -2,15 +2,22 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tumorscope.apps.experiment import fold_folders
 from tumorscope.apps.external_sets import external_results
-from tumorscope.apps.probing import ROBUSTNESS_FILE
+from tumorscope.apps.probing import REFUSAL_FILE, ROBUSTNESS_FILE
 from tumorscope.apps.run_folder import RunFolder, read_content, read_json
 from tumorscope.apps.trust import TRUST_FILE, trusted_models
 from tumorscope.reporting.trust_report import TrustedModel, TrustPage, write_trust_page
 
 PAGE_FILE = "trust.html"
+
+
+def _first(folder: RunFolder, name: str, file: str) -> dict[str, Any] | None:
+    """Content of one model's file, of the first fold that has it where there are several."""
+    found = (read_content(part.model(name) / file) for part in fold_folders(folder))
+    return next((content for content in found if content), None)
 
 
 def write_page(folder: RunFolder) -> Path | None:
@@ -24,7 +31,7 @@ def write_page(folder: RunFolder) -> Path | None:
             name,
             read_json(folder.model(name) / TRUST_FILE),
             {key: results[name]["trust"] for key, results in found.items() if (results.get(name) or {}).get("trust")},
-            read_content(fold_folders(folder)[0].model(name) / ROBUSTNESS_FILE) or None,
+            *(_first(folder, name, file) for file in (ROBUSTNESS_FILE, REFUSAL_FILE)),
         )
         for name in names
     )

@@ -1,9 +1,11 @@
 """Whether a picture can be a slice of a head at all, judged before any network sees it."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from tumorscope.data.audit.appearance import appearance
-from tumorscope.data.audit.files import BLANK, COLOUR_SHARE, NOT_BRAIN_MRI, UNIFORM, picture_flags
+from tumorscope.data.audit.files import BLANK, COLOUR, COLOUR_SHARE, NOT_BRAIN_MRI, UNIFORM, picture_flags
 from tumorscope.data.audit.frames import framed
 
 BLANK_REASON = "blank: all pixels have the same grey level"
@@ -33,6 +35,11 @@ def gate_reason(pixels: np.ndarray, *, colour_share: float = 0.0) -> str:
     if NOT_BRAIN_MRI in flags:
         return NO_HEAD_REASON if {NOT_BRAIN_MRI, UNIFORM} & set(_flags(255 - pixels)) else INVERTED_REASON
     return ""
+
+
+def gated_by_audit(flags: Iterable[str]) -> bool:
+    """Whether an image that an audit has examined cannot be a slice of a head, by the flags that it gave."""
+    return bool({BLANK, UNIFORM, COLOUR, NOT_BRAIN_MRI} & set(flags))
 
 
 def _flags(pixels: np.ndarray) -> tuple[str, ...]:

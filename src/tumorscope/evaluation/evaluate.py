@@ -1,10 +1,12 @@
 """Bundle and images to Predictions, and never on images the model was trained on."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from tumorscope.data.input_gate import gated_by_audit
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
@@ -40,12 +42,25 @@ def evaluate(
     refuse_seen_images(bundle, cache.manifest, split)
     rows = cache.rows(split)
     answered = answer_rows(bundle, cache, rows, split=split, device=device, progress=progress)
-    return predictions_of(bundle.calibration, answered, [cache.manifest.records[row].path for row in rows])
+    records = [cache.manifest.records[row] for row in rows]
+    gated = np.array([gated_by_audit(record.flags) for record in records], dtype=bool)
+    return predictions_of(bundle.calibration, answered, [record.path for record in records], gated=gated)
 
 
-def predictions_of(calibration: Calibration, answered: Answered, paths: Sequence[str]) -> Predictions:
-    """Return what a calibration makes of a network's answers to images of these paths."""
+def predictions_of(
+    calibration: Calibration, answered: Answered, paths: Sequence[str], *, gated: np.ndarray | None = None
+) -> Predictions:
+    """Return what a calibration makes of a network's answers to images of these paths.
+
+    Args:
+        calibration: Of the model; an unfitted one decides nothing.
+        answered: What the network said.
+        paths: Of the images.
+        gated: Images that cannot be slices of a head and are refused whatever the network says, bool, shape (n,), or None.
+    """
     decisions = calibration.decide(answered.logits, answered.features)
+    if gated is not None:
+        decisions = replace(decisions, refused=decisions.refused | gated)
     return Predictions(
         paths=tuple(paths),
         label_index=answered.label_index,

@@ -28,12 +28,14 @@ class TrustedModel:
         content: Content of `trust.json`.
         external: External set to what `external_trust` returned of it.
         robustness: Content of `robustness.json`, or None when no corruption was tried.
+        refusal: Content of `refusal.json`, or None when nothing is refused.
     """
 
     name: str
     content: Mapping[str, Any]
     external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     robustness: Mapping[str, Any] | None = None
+    refusal: Mapping[str, Any] | None = None
 
     @property
     def title(self) -> str:

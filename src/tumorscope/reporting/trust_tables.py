@@ -7,6 +7,9 @@ from tumorscope.data.corruptions import CORRUPTIONS
 from tumorscope.labels import LABELS
 from tumorscope.reporting.report_tables import DASH, Cell, Line, Row, class_title, interval, number, percent, value_at
 
+TOLD_APART = 0.98
+"""Area under the ROC curve below which a set stands out as not told from familiar scans."""
+
 DROP = 0.05
 """Loss of tumours found that stands out."""
 
@@ -210,6 +213,30 @@ def external_rows(title: str, found: Mapping[str, Any]) -> tuple[Row, ...]:
             ),
         )
         for name, note, part in parts
+    )
+
+
+def unfamiliar_rows(content: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Return how each set of unfamiliar images is told from the test images, the far ones first."""
+    ordered = sorted(content["sets"].items(), key=lambda item: item[1]["distance"])
+    return tuple(
+        Row(
+            name,
+            f"{found['distance']}: {found['made']}",
+            (
+                Line(
+                    "",
+                    (
+                        Cell(f"{found['n']:,}"),
+                        Cell(percent(found["refused"])),
+                        Cell(number(found["auroc"]), strong=found["auroc"] < TOLD_APART),
+                        Cell(number(found["aupr"])),
+                        Cell(percent(found["fpr_at_95_tpr"])),
+                    ),
+                ),
+            ),
+        )
+        for name, found in ordered
     )
 
 

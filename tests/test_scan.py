@@ -63,3 +63,15 @@ def test_pixels_that_are_not_finite_are_refused(value):
     pixels[1, 0] = value
     with pytest.raises(DecodeError, match="NaN or infinity"):
         Scan(pixels, "a.png")
+
+
+@pytest.mark.parametrize("spacing", [(0.0, 1.0), (1.0, -1.0), (np.nan, 1.0), (1.0, np.inf)])
+def test_distances_that_are_none_are_refused(spacing):
+    with pytest.raises(DecodeError, match=r"a\.png: spacing"):
+        Scan(PIXELS.copy(), "a.png", spacing_mm=spacing)
+
+
+def test_slices_are_counted_from_zero():
+    assert Scan(PIXELS.copy(), "a.nii#axial:0", slice_index=0).slice_index == 0
+    with pytest.raises(DecodeError, match="counted from 0"):
+        Scan(PIXELS.copy(), "a.nii", slice_index=-1)

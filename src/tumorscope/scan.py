@@ -1,6 +1,7 @@
 """Scan: one decoded slice with its grid and where it came from."""
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,14 +19,23 @@ class Scan:
 
     Attributes:
         pixels: Intensities, shape (rows, columns), dtype uint8, uint16, int16 or float32, finite, no unit.
-        origin: Where it came from, for messages and outputs: a path, or `archive.npz#images:3`.
-        spacing_mm: Distance between pixel centres along rows and columns in millimetres, or None when unknown.
+        origin: Where it came from, for messages and outputs: a path, `archive.npz#images:3`, `head.nii.gz#axial:12` or
+            `frames.dcm#3`; slices are counted from 0.
+        spacing_mm: Distance between the centres of neighbouring rows and columns in millimetres, above 0, or None when unknown.
+        slice_index: Which slice of its file it is, from 0, or None where the file holds one.
+        group: Salted digest of the patient's identifier, the same for all scans of a patient; empty when unknown.
+        series: Likewise of the series.
+        windowing: What the file said of how its values are to be seen, applied already; empty where it said nothing.
         sha256: Hex digest of dtype, shape and pixels: the same slice in another file has the same digest.
     """
 
     pixels: np.ndarray
     origin: str
     spacing_mm: tuple[float, float] | None = None
+    slice_index: int | None = None
+    group: str = ""
+    series: str = ""
+    windowing: str = ""
     sha256: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -35,6 +45,10 @@ class Scan:
             raise DecodeError(f"{self.origin}: pixels of type {self.pixels.dtype}; allowed: {', '.join(ALLOWED_DTYPES)}.")
         if self.pixels.dtype.kind == "f" and not np.isfinite(self.pixels).all():
             raise DecodeError(f"{self.origin}: pixels hold NaN or infinity. Replace them before use.")
+        if self.spacing_mm is not None and not all(0 < spacing < math.inf for spacing in self.spacing_mm):
+            raise DecodeError(f"{self.origin}: spacing {self.spacing_mm}; two distances above 0 mm are needed, or None.")
+        if self.slice_index is not None and self.slice_index < 0:
+            raise DecodeError(f"{self.origin}: slice {self.slice_index}; slices are counted from 0.")
         pixels = np.ascontiguousarray(self.pixels, dtype=self.pixels.dtype.newbyteorder("="))
         pixels.setflags(write=False)
         digest = hashlib.sha256(f"{pixels.dtype.name}{pixels.shape}".encode())

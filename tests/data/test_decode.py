@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tumorscope.data.decode import MAX_PIXELS, decode_file, decode_in_colour, decode_record, draw_outlines, read_mask
+from tumorscope.data.decode import decode_file, decode_in_colour, decode_record, draw_outlines, read_mask
+from tumorscope.data.limits import MAX_PIXELS
 from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record, read_manifest, write_manifest
 

@@ -124,7 +124,7 @@ def test_sixteen_bits_stay_sixteen_and_their_colours_are_rounded_not_cut(tmp_pat
 
 
 def test_an_array_is_judged_as_a_whole_not_piece_by_piece(tmp_path, monkeypatch):
-    monkeypatch.setattr("tumorscope.data.decode._CHUNK_BYTES", 1)
+    monkeypatch.setattr("tumorscope.data.arrays._CHUNK_BYTES", 1)
     floats = (GREY > 127).astype(np.float64)
     floats[-1] *= 200.5
     read = pixels_of(index_source(saved(tmp_path / "set.npz", images=floats, labels=NUMBERS)))

@@ -1,41 +1,34 @@
-"""Bytes to Scan, and masks to arrays: the only file that knows image formats, but for MATLAB's, which `matlab` reads."""
+"""Picture files to Scan, the image of a record whatever its format, and masks to arrays."""
 
-import math
 import struct
-import threading
 import warnings
-import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.lib import format as npy_format
 from PIL import Image, UnidentifiedImageError
 
+from tumorscope.data.arrays import npz_array
+from tumorscope.data.grey import as_stored
+from tumorscope.data.limits import MAX_PIXELS, MAX_VOXELS
 from tumorscope.data.matlab import MATLAB_SUFFIX, read_slice
+from tumorscope.data.slice_choice import SliceChoice
 from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record, is_outline, split_item
 from tumorscope.scan import Scan
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
-MAX_PIXELS = 64_000_000
-BROKEN_ARCHIVE = (OSError, KeyError, ValueError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
-"""What reading an NPZ archive raises that is damaged, encrypted or none."""
 
 # Named, since Pillow also opens formats that run other programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF")
 # What Pillow raises on bytes that are no picture, or half of one; a warning is an error where a program makes it one.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error, Warning)
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-_CHUNK_BYTES = 16 * 2**20
-_ARCHIVE_LOCK = threading.Lock()
 
 _T = TypeVar("_T")
-_Convert = Callable[[np.ndarray], np.ndarray | None]
 
 
 @contextmanager
@@ -47,6 +40,7 @@ def picture_warnings_off() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         warnings.filterwarnings("ignore", module="pymatreader")
+        warnings.filterwarnings("ignore", module="pydicom")
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield
 
@@ -71,9 +65,18 @@ def decode_record(manifest: Manifest, record: Record) -> Scan:
     """
     path, item = manifest.locate(record.path), split_item(record.path)[1]
     if path.suffix.lower() == MATLAB_SUFFIX:
-        image = read_slice(path, max_pixels=MAX_PIXELS).image
-        return Scan(pixels=_as_stored(image, where=str(path)), origin=str(path))
+        return decode_matlab(path)
     return decode_npz_item(path, item) if item else decode_file(path)
+
+
+def decode_matlab(path: Path) -> Scan:
+    """Return the image of a MATLAB file in Cheng's layout.
+
+    Raises:
+        DecodeError: The file cannot be read, or its image is no picture.
+    """
+    image = read_slice(path, max_pixels=MAX_PIXELS).image
+    return Scan(pixels=as_stored(image, where=str(path)), origin=str(path))
 
 
 def read_mask(manifest: Manifest, record: Record, shape: tuple[int, int]) -> np.ndarray | None:
@@ -175,188 +178,68 @@ def decode_npz_item(path: Path, item: str) -> Scan:
     return Scan(pixels=images[int(row)], origin=f"{path}#{item}")
 
 
-def npz_array(path: Path, key: str) -> np.ndarray:
-    """Return the images of an NPZ archive, grey, in a type that a Scan may have; kept for the next item of the same archive.
-
-    Read piece by piece: colours and wide floats are never held as a whole.
-
-    Returns:
-        Shape (n, rows, columns).
+def open_picture(path: Path, *, choice: SliceChoice) -> Iterator[Scan]:
+    """Yield the one slice of a picture file, or the pages of a TIFF file; smaller copies and masks among its pages are passed over.
 
     Raises:
-        DecodeError: The archive cannot be read, or holds no such array of pictures.
+        DecodeError: As `decode_file`, but for TIFF files with several pages.
     """
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise DecodeError(f"{path}: cannot be read ({error.strerror}).") from error
-    with _ARCHIVE_LOCK:
-        return _npz_array(path, key, (stat.st_mtime_ns, stat.st_size))
-
-
-@lru_cache(maxsize=4)
-def _npz_array(path: Path, key: str, _version: tuple[int, int]) -> np.ndarray:
-    where = f"{path}, array {key!r}"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = f"{key}.npy" if f"{key}.npy" in archive.namelist() else key
-            shape, _, dtype = _opened(archive, member)
-            grey_shape = _grey_shape(shape, where=where)
-            if dtype.kind not in "buif" or math.prod(shape) * dtype.itemsize > archive.getinfo(member).file_size:
-                raise DecodeError(f"{where}: {dtype} of shape {shape}, which is no array of numbers or is truncated.")
-            for convert in _conversions(dtype):
-                with closing(npy_chunks(archive, member)) as chunks:
-                    images = _converted(chunks, convert, grey_shape, where=where)
-                if images is not None:
-                    return images
-    except BROKEN_ARCHIVE as error:
-        raise DecodeError(f"{where}: cannot be read ({error}).") from error
-    raise DecodeError(f"{where}: values beyond the range of 32-bit floats.")
-
-
-def read_npy_header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Return shape, whether columns come first, and type of an array that is read from its start."""
-    version = npy_format.read_magic(content)
-    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    shape, columns_first, dtype = read(content)
-    return shape, columns_first, dtype
-
-
-def _opened(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    with archive.open(member) as content:
-        return read_npy_header(content)
-
-
-def npy_chunks(archive: zipfile.ZipFile, member: str) -> Generator[np.ndarray, None, None]:
-    """Yield an array in pieces along its first axis."""
-    with archive.open(member) as content:
-        shape, columns_first, dtype = read_npy_header(content)
-        item_bytes = math.prod(shape[1:]) * dtype.itemsize
-        step = max(1, _CHUNK_BYTES // item_bytes)
-        if columns_first:
-            whole = np.frombuffer(content.read(), dtype=dtype).reshape(shape, order="F")
-            yield from (whole[first : first + step] for first in range(0, shape[0], step))
+    with _opened(path) as image:
+        pages = _pages(image) if image.format == "TIFF" else None
+        if pages is None or len(pages) == 1:
+            _refuse_frames(path, 1 if pages else getattr(image, "n_frames", 1))
+            yield Scan(pixels=_grey(image), origin=str(path))
             return
-        for first in range(0, shape[0], step):
-            count = min(step, shape[0] - first)
-            piece = content.read(count * item_bytes)
-            if len(piece) < count * item_bytes:
-                raise EOFError(f"it ends after {first} of {shape[0]} images")
-            yield np.frombuffer(piece, dtype=dtype).reshape(count, *shape[1:])
+        total = 0
+        for index in choice.of(len(pages), where=str(path)):
+            image.seek(pages[index])
+            _refuse_huge(path, image)
+            total += image.width * image.height
+            if total > MAX_VOXELS:
+                raise DecodeError(f"{path}: its pages hold more than the {MAX_VOXELS:,} pixels allowed.", fault="too_large")
+            yield Scan(pixels=_grey(image), origin=f"{path}#{index}", slice_index=index)
 
 
-def _converted(chunks: Iterator[np.ndarray], convert: _Convert, shape: tuple[int, ...], *, where: str) -> np.ndarray | None:
-    """Return all pieces as one grey array, or None when a piece holds values that the conversion would change."""
-    images: np.ndarray | None = None
-    done = 0
-    for chunk in chunks:
-        _refuse_not_finite(chunk, where=where)
-        stored = convert(chunk)
-        if stored is None:
-            return None
-        grey = _grey_chunk(stored)
-        images = np.empty(shape, dtype=grey.dtype) if images is None else images
-        images[done : done + len(grey)] = grey
-        done += len(grey)
-    return images
-
-
-def _grey_shape(shape: tuple[int, ...], *, where: str) -> tuple[int, int, int]:
-    """Return (n, rows, columns) of an array of images with or without channels, first or last."""
-    if len(shape) == 3 and 0 not in shape:
-        return shape
-    if len(shape) == 4 and 0 not in shape and shape[3] in (1, 3):
-        return shape[:3]
-    if len(shape) == 4 and 0 not in shape and shape[1] in (1, 3):
-        return (shape[0], *shape[2:])
-    raise DecodeError(f"{where}: shape {shape}; (n, rows, columns) or (n, rows, columns, 3) is needed.")
-
-
-def _grey_chunk(images: np.ndarray) -> np.ndarray:
-    """Return images (n, rows, columns), by the same luma as a colour picture file, for 8 bits to the last bit."""
-    if images.ndim == 3:
-        return images
-    channels = images if images.shape[3] in (1, 3) else np.moveaxis(images, 1, -1)
-    if channels.shape[3] == 1:
-        return channels[..., 0]
-    red, green, blue = (channels[..., channel] for channel in range(3))
-    if images.dtype == np.uint8:
-        wide: np.ndarray = red.astype(np.uint32) * 19595 + green.astype(np.uint32) * 38470 + blue.astype(np.uint32) * 7471
-        return ((wide + 0x8000) // 0x10000).astype(np.uint8)
-    grey: np.ndarray = 0.299 * red.astype(np.float64) + 0.587 * green + 0.114 * blue
-    return (np.rint(grey) if images.dtype.kind == "u" else grey).astype(images.dtype)
-
-
-def _conversions(dtype: np.dtype) -> tuple[_Convert, ...]:
-    """Return ways to a type that a Scan may have, the narrowest first; each returns None where it would lose something.
-
-    8 and 16 bits stay. Floats from 0 to 1 in steps of 1/255, and whole numbers up to 255, become the 8-bit values they were.
-    """
-    if dtype == np.bool_:
-        return (lambda image: image.astype(np.uint8) * 255,)
-    if dtype.kind == "u" and dtype.itemsize <= 2:
-        return (lambda image: image.astype(f"u{dtype.itemsize}", copy=False),)
-    if dtype.kind == "i" and dtype.itemsize == 2:
-        return (lambda image: image.astype(np.int16, copy=False),)
-    if dtype.kind == "f":
-        return _from_unit, _from_bytes, _to_float32
-    return _from_bytes, _from_words, _to_float32
-
-
-def _from_unit(image: np.ndarray) -> np.ndarray | None:
-    if image.min() < 0 or image.max() > 1:
-        return None
-    scaled = image.astype(np.promote_types(image.dtype, np.float32)) * 255
-    whole = np.rint(scaled)
-    allowed = max(1e-3, 255 * float(np.finfo(image.dtype).eps))
-    return whole.astype(np.uint8) if np.abs(scaled - whole).max() <= allowed else None
-
-
-def _from_bytes(image: np.ndarray) -> np.ndarray | None:
-    if image.min() < 0 or image.max() > 255:
-        return None
-    narrow = image.astype(np.uint8)
-    return narrow if np.array_equal(narrow, image) else None
-
-
-def _from_words(image: np.ndarray) -> np.ndarray | None:
-    return image.astype(np.uint16) if image.min() >= 0 and image.max() <= 65535 else None
-
-
-def _to_float32(image: np.ndarray) -> np.ndarray | None:
-    limit = np.finfo(np.float32).max
-    return image.astype(np.float32) if image.min() >= -limit and image.max() <= limit else None
-
-
-def _refuse_not_finite(image: np.ndarray, *, where: str) -> None:
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise DecodeError(f"{where}: pixels hold NaN or infinity. Replace them before use.")
-
-
-def _as_stored(image: np.ndarray, *, where: str) -> np.ndarray:
-    _refuse_not_finite(image, where=where)
-    for convert in _conversions(image.dtype):
-        stored = convert(image)
-        if stored is not None:
-            return stored
-    raise DecodeError(f"{where}: values beyond the range of 32-bit floats.")
+def _pages(image: Image.Image) -> list[int]:
+    """Return the pages that are pictures of their own, by the tag NewSubfileType; all of them where none is."""
+    count, own = getattr(image, "n_frames", 1), []
+    for page in range(count) if count > 1 else ():
+        image.seek(page)
+        if not int(getattr(image, "tag_v2", {}).get(254, 0)) & 0b101:
+            own.append(page)
+    if count > 1:
+        image.seek(own[0] if own else 0)
+    return own or list(range(count))
 
 
 def read_picture(path: Path, read: Callable[[Image.Image], _T]) -> _T:
     """Return what `read` makes of an opened picture file, whose pixels are not decoded yet; raises as `decode_file`."""
+    with _opened(path) as image:
+        _refuse_frames(path, getattr(image, "n_frames", 1))
+        return read(image)
+
+
+def _refuse_frames(path: Path, count: int) -> None:
+    if count > 1:
+        raise DecodeError(f"{path}: holds {count} frames; one slice per file is needed.", fault="multi_frame")
+
+
+def _refuse_huge(path: Path, image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise DecodeError(
+            f"{path}: {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed.", fault="too_large"
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture file, and turn what goes wrong with it into refusals."""
     try:
-        if path.exists() and not path.is_file():
+        if not path.is_file() and path.exists():
             raise DecodeError(f"{path}: not a file. The path of a picture is needed.")
         with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DecodeError(
-                    f"{path}: {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed.", fault="too_large"
-                )
-            if getattr(image, "n_frames", 1) > 1:
-                raise DecodeError(
-                    f"{path}: holds {getattr(image, 'n_frames', 1)} frames; one slice per file is needed.", fault="multi_frame"
-                )
-            return read(image)
+            _refuse_huge(path, image)
+            yield image
     except FileNotFoundError:
         raise DecodeError(f"{path}: no such file.", fault="missing") from None
     except PermissionError:
@@ -386,11 +269,24 @@ def _coloured(image: Image.Image) -> np.ndarray:
     return coloured
 
 
+def _white_is_zero(image: Image.Image) -> bool:
+    """Return whether a TIFF page is stored as a negative, which Pillow minds for 8 bits alone."""
+    return image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
+
+
+def _highest(image: Image.Image) -> int:
+    """Return the highest value of a TIFF page of 12 or 16 bits."""
+    bits: tuple[int, ...] = getattr(image, "tag_v2", {}).get(258, (16,))
+    return 4095 if bits == (12,) else 65535
+
+
 def _grey(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
+        words = np.asarray(image).astype(np.uint16)
+        return np.uint16(_highest(image)) - words if _white_is_zero(image) else words
     if image.mode in ("I", "F"):
-        return _as_stored(np.asarray(image), where=str(getattr(image, "filename", "picture")))
+        values = np.asarray(image)
+        return as_stored(-values if _white_is_zero(image) else values, where=str(getattr(image, "filename", "picture")))
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8) * 255
     if image.mode == "L":

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tumorscope.data.decode import MAX_PIXELS, picture_warnings_off
+from tumorscope.data.decode import picture_warnings_off
+from tumorscope.data.limits import MAX_PIXELS
 from tumorscope.data.matlab import MATLAB_SUFFIX, MatlabSlice, read_folds, read_slice
 from tumorscope.errors import DecodeError, SourceError
 from tumorscope.manifest import Manifest, Record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tumorscope.data.decode import BROKEN_ARCHIVE, npz_array, read_npy_header
+from tumorscope.data.arrays import BROKEN_ARCHIVE, npz_array, read_npy_header
 from tumorscope.errors import DecodeError, SourceError
 from tumorscope.labels import LABELS, find_label, parse_label
 from tumorscope.manifest import SPLIT_WORDS, SPLITS, Manifest, Record

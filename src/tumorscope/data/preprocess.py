@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tumorscope.data.head import head_mask
+from tumorscope.data.windowing import WINDOWING, Windowing, stretch
 from tumorscope.errors import RecipeError
 from tumorscope.scan import Scan
 
@@ -54,6 +55,7 @@ class Preprocessing:
         high_percentile: Likewise for 255.
         mean: Subtracted from each of the three channels after division by 255.
         std: Divides each channel after that.
+        windowing: The rule by which intensities become 8 bits; see `windowing`.
     """
 
     image_size: int = 224
@@ -63,6 +65,7 @@ class Preprocessing:
     high_percentile: float = 99.5
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    windowing: Windowing = WINDOWING
 
     def __post_init__(self) -> None:
         if not 32 <= self.image_size <= 1024:
@@ -71,6 +74,8 @@ class Preprocessing:
             raise RecipeError(f"frame {self.frame!r}: allowed are whole and head.")
         if self.fit not in ("pad", "stretch"):
             raise RecipeError(f"fit {self.fit!r}: allowed are pad and stretch.")
+        if self.windowing != WINDOWING:
+            raise RecipeError(f"windowing {self.windowing!r}: this version knows {WINDOWING} only.")
         if not 0 <= self.low_percentile < self.high_percentile <= 100:
             raise RecipeError(
                 f"percentiles {self.low_percentile}, {self.high_percentile}: allowed are 0 to 100, the low one below the high one."
@@ -124,14 +129,7 @@ class Preprocessing:
 
     def eight_bit(self, pixels: np.ndarray) -> np.ndarray:
         """Return a scan's intensities as they are shown and trained on: uint8, same shape, 8-bit scans as they are."""
-        if pixels.dtype == np.uint8:
-            return pixels
-        low, high = np.percentile(pixels, [self.low_percentile, self.high_percentile])
-        if high <= low:
-            return np.zeros(pixels.shape, dtype=np.uint8)
-        scaled = (pixels.astype(np.float32) - low) * (255 / (high - low))
-        eight_bit: np.ndarray = np.rint(scaled.clip(0, 255)).astype(np.uint8)
-        return eight_bit
+        return stretch(pixels, low_percentile=self.low_percentile, high_percentile=self.high_percentile)
 
     def grid_mask(self, mask: np.ndarray, framing: Framing) -> np.ndarray:
         """Return a mask of the scan on the network's grid: true where at least half of a cell is covered.

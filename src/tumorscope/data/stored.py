@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tumorscope.data.decode import BROKEN_ARCHIVE, npy_chunks, read_npy_header, read_picture
+from tumorscope.data.arrays import BROKEN_ARCHIVE, npy_chunks, read_npy_header
+from tumorscope.data.decode import read_picture
 from tumorscope.data.matlab import MATLAB_SUFFIX
 from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record, split_item

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from dicom_files import item, sequence, shipped, write_dicom
 
+from tumorscope.data import dicom
+from tumorscope.data.dicom_header import read_dataset
 from tumorscope.data.dicom_series import Series, open_series
 from tumorscope.data.slice_choice import SliceChoice
 from tumorscope.errors import DecodeError
@@ -107,7 +109,7 @@ def test_what_is_no_slice_is_reported_with_its_reason(tmp_path):
         open_series(tmp_path / "none")
 
 
-def test_frames_of_an_enhanced_image_are_ordered_by_their_own_positions(tmp_path):
+def test_frames_of_an_enhanced_image_are_ordered_by_their_own_positions(tmp_path, monkeypatch):
     heights = (10, 0, 20)
     frames = np.stack([slice_of(value) for value in heights])
     placed = [item(PlanePositionSequence=sequence(item(ImagePositionPatient=[0, 0, z]))) for z in heights]
@@ -122,5 +124,9 @@ def test_frames_of_an_enhanced_image_are_ordered_by_their_own_positions(tmp_path
     (series,) = open_series(tmp_path).series
     assert values(series) == [0, 10, 20]
     assert [scan.slice_index for scan in series.scans()] == [1, 0, 2]
+    reads = []
+    monkeypatch.setattr(dicom, "read_dataset", lambda path: reads.append(path) or read_dataset(path))
+    assert values(series) == [0, 10, 20]
+    assert len(reads) == 1
     (middle,) = series.scans(choice=SliceChoice(slices="middle"))
     assert middle.origin == f"{tmp_path / 'a.dcm'}#0"

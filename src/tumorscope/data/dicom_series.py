@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,9 +66,10 @@ class Series:
 
     def scans(self, *, choice: SliceChoice = _ALL, salt: bytes | None = None) -> Iterator[Scan]:
         """Yield the series' slices in order, `choice` counting along the series; raises DecodeError as `open_dicom`."""
-        for place in choice.of(len(self.slices), where=self.name):
-            wanted = self.slices[place]
-            yield from read_slices(wanted.path, (wanted.index,), count=wanted.count, salt=salt)
+        wanted = (self.slices[place] for place in choice.of(len(self.slices), where=self.name))
+        for path, pieces in groupby(wanted, key=attrgetter("path")):
+            frames = tuple(pieces)
+            yield from read_slices(path, tuple(frame.index for frame in frames), count=frames[0].count, salt=salt)
 
 
 @dataclass(frozen=True, slots=True)

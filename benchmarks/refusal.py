@@ -3,7 +3,8 @@
     python benchmarks/refusal.py MODEL_FOLDER --run RUN_FOLDER [--out refusal.json] [--count 100] [--choosing 60] [--seed 0]
                                  [--other MANIFEST ...] [--keep FOLDER]
 
-Every method is fitted on the training images of the run; its threshold keeps 95 % of the calibration images, or of the validation
+Every method is fitted on the training images of the run, `looks` on numbers of the pictures themselves, `acceptance` on both, as
+`evaluation.familiarity_fit.fit_acceptance` does; its threshold keeps 95 % of the calibration images, or of the validation
 images where the run has no calibration split, which is said. The method to ship is chosen by rule on unfamiliar images made from
 calibration images under another seed; the tables are of the test images and of sets made from them. `--other` adds real scans of
 other sources, such as the `external/NAME/manifest.csv` of a run: they are neither familiar nor unfamiliar, so they choose nothing.
@@ -15,7 +16,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,20 @@ from tumorscope import DISCLAIMER
 from tumorscope.apps.run_folder import RunFolder
 from tumorscope.data.decode import decode_record
 from tumorscope.data.input_gate import gate_reason
+from tumorscope.data.look_numbers import look_numbers
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.unfamiliar import NEAR, SET_NAMES, SETS, unfamiliar_sets
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.answering import answer_grids, linear_head
 from tumorscope.evaluation.evaluate import refuse_seen_images
-from tumorscope.evaluation.familiarity_fit import fit_familiarity
+from tumorscope.evaluation.familiarity_fit import fit_acceptance, fit_familiarity
 from tumorscope.evaluation.refusal import MOST_BYTES, Scored, choose_method, kept_and_refused, mean_areas, separation
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, read_manifest
+from tumorscope.models.acceptance import Acceptance
 from tumorscope.models.bundle import Bundle, load_bundle
-from tumorscope.models.familiarity import METHODS, Familiarity
+from tumorscope.models.familiarity import MAHALANOBIS, METHODS, Familiarity
 from tumorscope.scan import Scan
 from tumorscope.storage import write_atomically
 
@@ -47,10 +50,40 @@ class Asked:
     """What the network and the gate said of one set of images."""
 
     answered: Answered
+    looks: np.ndarray
     gated: np.ndarray
 
-    def scored(self, familiarity: Familiarity) -> Scored:
-        return Scored(familiarity.score(self.answered.features, self.answered.logits), self.gated)
+    def scored(self, criterion: "Criterion") -> Scored:
+        return Scored(criterion.score(self), self.gated)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Criterion:
+    """One way to score how familiar images are, with what it costs."""
+
+    score: Callable[[Asked], np.ndarray]
+    threshold: float
+    stored_bytes: int
+    about: Mapping[str, Any]
+
+    @classmethod
+    def of_features(cls, part: Familiarity) -> "Criterion":
+        return cls(
+            lambda asked: part.score(asked.answered.features, asked.answered.logits), part.threshold, part.stored_bytes, part.about
+        )
+
+    @classmethod
+    def of_looks(cls, part: Familiarity) -> "Criterion":
+        return cls(lambda asked: part.score(asked.looks, asked.answered.logits), part.threshold, part.stored_bytes, part.about)
+
+    @classmethod
+    def of_both(cls, whole: Acceptance) -> "Criterion":
+        return cls(
+            lambda asked: -whole.strangeness(asked.looks, asked.answered.features, asked.answered.logits),
+            -1.0,
+            whole.stored_bytes,
+            {"looks": dict(whole.looks.about), "features": dict(whole.features.about)},
+        )
 
 
 Ask = Callable[[], Asked]
@@ -67,7 +100,8 @@ class Kept:
         place = None if self.folder is None else self.folder / f"{name.replace(' ', '-')}.npz"
         if place is not None and place.is_file():
             with np.load(place) as kept:
-                return Asked(Answered(kept["features"], kept["logits"], kept["label_index"], str(kept["split"])), kept["gated"])
+                answered = Answered(kept["features"], kept["logits"], kept["label_index"], str(kept["split"]))
+                return Asked(answered, kept["looks"], kept["gated"])
         asked = asking()
         if place is not None:
             found = asked.answered
@@ -78,6 +112,7 @@ class Kept:
                 logits=found.logits,
                 label_index=found.label_index,
                 split=np.array(found.split),
+                looks=asked.looks,
                 gated=asked.gated,
             )
             write_atomically(place, content.getvalue())
@@ -87,8 +122,13 @@ class Kept:
 def ask(bundle: Bundle, name: str, images: Sequence[np.ndarray], labels: np.ndarray | None = None) -> Asked:
     """Show scans to the gate and, on its grid, to the network."""
     grids = np.stack([bundle.preprocessing.grid(Scan(pixels=image, origin=name)) for image in images])
+    return seen(answer_grids(bundle, grids, split=name, label_index=labels), images)
+
+
+def seen(answered: Answered, images: Sequence[np.ndarray]) -> Asked:
+    """Add to a network's answers what the pictures themselves tell."""
     gated = np.array([bool(gate_reason(image)) for image in images])
-    return Asked(answer_grids(bundle, grids, split=name, label_index=labels), gated)
+    return Asked(answered, np.stack([look_numbers(image) for image in images]), gated)
 
 
 def scans_of(manifest: Manifest, preprocessing: Preprocessing) -> list[np.ndarray]:
@@ -102,11 +142,10 @@ def spread(scans: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
 
 
 def of_split(bundle: Bundle, cache: PixelCache, split: str) -> Asked:
-    """Show the images of a split to the network, and unless they are there to train on, to the gate."""
+    """Show the images of a split to the network and to the gate."""
     rows = cache.rows(split)
     answered = answer_grids(bundle, cache.grids[rows], split=split, label_index=cache.label_index[rows])
-    scans = [] if split == "train" else scans_of(cache.manifest.in_split(split), bundle.preprocessing)
-    return Asked(answered, np.array([bool(gate_reason(scan)) for scan in scans]))
+    return seen(answered, scans_of(cache.manifest.in_split(split), bundle.preprocessing))
 
 
 def ask_sets(bundle: Bundle, cache: PixelCache, split: str, *, seed: int, count: int, keep: Kept) -> dict[str, Asked]:
@@ -128,31 +167,37 @@ def of_other(bundle: Bundle, path: Path) -> Asked:
     return ask(bundle, path.parent.name, scans_of(other, bundle.preprocessing), labels)
 
 
-def fit_all(bundle: Bundle, training: Answered, calibration: Answered) -> dict[str, Familiarity]:
-    """Fit every method."""
-    head = linear_head(bundle)
-    return {method: fit_familiarity(method, training, calibration, head=head) for method in METHODS}
+def fit_all(bundle: Bundle, training: Asked, calibration: Asked) -> dict[str, Criterion]:
+    """Fit every method on its own, the looks alone, and both together."""
+    head, parts = linear_head(bundle), (training.answered, calibration.answered)
+    looks = [replace(part.answered, features=part.looks, label_index=np.zeros(len(part.gated))) for part in (training, calibration)]
+    whole = fit_acceptance(*parts, looks=(training.looks, calibration.looks))
+    return {
+        **{method: Criterion.of_features(fit_familiarity(method, *parts, head=head)) for method in METHODS},
+        "looks": Criterion.of_looks(fit_familiarity(MAHALANOBIS, *looks)),
+        "acceptance": Criterion.of_both(whole),
+    }
 
 
-def measured(fitted: Mapping[str, Familiarity], familiar: Asked, sets: Mapping[str, Asked], *, gate: bool) -> dict[str, Any]:
+def measured(fitted: Mapping[str, Criterion], familiar: Asked, sets: Mapping[str, Asked], *, gate: bool) -> dict[str, Any]:
     """Return method to set to its numbers."""
     table: dict[str, Any] = {}
-    for method, familiarity in fitted.items():
-        own = familiar.scored(familiarity)
-        others = {name: asked.scored(familiarity) for name, asked in sets.items()}
+    for method, criterion in fitted.items():
+        own = familiar.scored(criterion)
+        others = {name: asked.scored(criterion) for name, asked in sets.items()}
         if not gate:
             own, others = own.without_gate(), {name: other.without_gate() for name, other in others.items()}
-        table[method] = {name: separation(own, other, threshold=familiarity.threshold) for name, other in others.items()}
+        table[method] = {name: separation(own, other, threshold=criterion.threshold) for name, other in others.items()}
     return table
 
 
 def chosen_by_rule(
-    fitted: Mapping[str, Familiarity], familiar: Asked, sets: Mapping[str, Asked]
+    fitted: Mapping[str, Criterion], familiar: Asked, sets: Mapping[str, Asked]
 ) -> tuple[str, dict[str, dict[str, float]]]:
     """Return the method to ship, and what each scored on the images made for choosing."""
     near = [name for name in sets if SETS[name][0] == NEAR]
     areas = {method: mean_areas(rows, near) for method, rows in measured(fitted, familiar, sets, gate=True).items()}
-    sizes = {method: familiarity.stored_bytes for method, familiarity in fitted.items()}
+    sizes = {method: criterion.stored_bytes for method, criterion in fitted.items()}
     return choose_method({method: means["weighted"] for method, means in areas.items()}, sizes), areas
 
 
@@ -162,13 +207,15 @@ def correct(asked: Asked) -> np.ndarray:
     return np.where(truth < 0, called != LABELS.index("notumor"), called == truth)
 
 
-def milliseconds_per_image(familiarity: Familiarity, asked: Asked) -> float:
-    """Return the processor's time that scoring one image alone takes, mean over at most 50."""
-    features, logits = asked.answered.features[:50], asked.answered.logits[:50]
+def milliseconds_per_image(criterion: Criterion, asked: Asked) -> float:
+    """Return the processor's time that scoring one image alone takes once its numbers are known, mean over at most 50."""
+    answered, count = asked.answered, min(50, len(asked.gated))
     started = time.process_time()
-    for row in range(len(features)):
-        familiarity.score(features[row : row + 1], logits[row : row + 1])
-    return 1000 * (time.process_time() - started) / len(features)
+    for row in range(count):
+        part = slice(row, row + 1)
+        one = Answered(answered.features[part], answered.logits[part], answered.label_index[part], answered.split)
+        criterion.score(Asked(one, asked.looks[part], asked.gated[part]))
+    return 1000 * (time.process_time() - started) / count
 
 
 def areas_table(plain: Mapping[str, Mapping[str, Any]]) -> str:
@@ -219,7 +266,7 @@ def main() -> None:
     split = calibration_split(bundle, cache)
     refuse_seen_images(bundle, cache.manifest, "test")
     training, calibration, familiar = (keep.get(name, partial(of_split, bundle, cache, name)) for name in ("train", split, "test"))
-    fitted = fit_all(bundle, training.answered, calibration.answered)
+    fitted = fit_all(bundle, training, calibration)
     choosing = ask_sets(bundle, cache, split, seed=given.seed + 1, count=given.choosing, keep=keep)
     method, areas = chosen_by_rule(fitted, calibration, choosing)
     asked = ask_sets(bundle, cache, "test", seed=given.seed, count=given.count, keep=keep)
@@ -234,12 +281,12 @@ def main() -> None:
         "methods": {
             name: {
                 "mean_auroc_on_images_for_choosing": areas[name],
-                "stored_bytes": familiarity.stored_bytes,
-                "ms_per_image": milliseconds_per_image(familiarity, familiar),
-                "threshold": familiarity.threshold,
-                "about": dict(familiarity.about),
+                "stored_bytes": criterion.stored_bytes,
+                "ms_per_image": milliseconds_per_image(criterion, familiar),
+                "threshold": criterion.threshold,
+                "about": dict(criterion.about),
             }
-            for name, familiarity in fitted.items()
+            for name, criterion in fitted.items()
         },
         "sets": {name: {"distance": distance, "made": made} for name, (distance, made) in SETS.items()},
         "without_gate": measured(fitted, familiar, asked, gate=False),

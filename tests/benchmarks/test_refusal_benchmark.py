@@ -6,9 +6,8 @@ import torch
 
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.evaluation.answered import Answered
-from tumorscope.evaluation.familiarity_fit import FitChoices, fit_familiarity
 from tumorscope.models.bundle import Bundle
-from tumorscope.models.familiarity import MAHALANOBIS, MAX_PROBABILITY
+from tumorscope.models.familiarity import MAHALANOBIS, MAX_PROBABILITY, METHODS
 from tumorscope.models.network import build
 
 
@@ -35,6 +34,7 @@ def test_the_gate_and_the_network_are_asked_of_the_same_images(refusal, bundle):
     asked = refusal.ask(bundle, "two", [noise, np.zeros((40, 40), dtype=np.uint8)])
     assert asked.gated.tolist() == [True, True]
     assert asked.answered.features.shape == (2, 256)
+    assert asked.looks.shape == (2, 20)
 
 
 def test_what_is_kept_is_not_asked_for_again(refusal, tmp_path):
@@ -42,7 +42,7 @@ def test_what_is_kept_is_not_asked_for_again(refusal, tmp_path):
 
     def asking():
         calls.append(1)
-        return refusal.Asked(answered(5, seed=0), np.array([True, False, False, False, True]))
+        return refusal.Asked(answered(5, seed=0), np.ones((5, 20)), np.array([True, False, False, False, True]))
 
     first, again = keep.get("plain T1 head", asking), keep.get("plain T1 head", asking)
     assert len(calls) == 1
@@ -50,6 +50,7 @@ def test_what_is_kept_is_not_asked_for_again(refusal, tmp_path):
     for name in ("features", "logits", "label_index"):
         assert np.array_equal(getattr(first.answered, name), getattr(again.answered, name))
     assert np.array_equal(first.gated, again.gated)
+    assert np.array_equal(first.looks, again.looks)
     assert refusal.Kept(None).get("x", asking).answered.split == "test"
     assert len(calls) == 2
 
@@ -62,26 +63,31 @@ def test_scans_are_taken_evenly_and_no_more_than_there_are(refusal):
 def test_a_tumour_of_unstated_type_is_answered_rightly_by_any_tumour(refusal):
     logits = np.eye(4, dtype=np.float32)[[0, 2, 0, 1]]  # glioma, no tumour, glioma, meningioma
     asked = refusal.Asked(
-        Answered(np.zeros((4, 3), dtype=np.float32), logits, np.array([-1, -1, 0, 0]), "x"), np.zeros(4, dtype=bool)
+        Answered(np.zeros((4, 3), dtype=np.float32), logits, np.array([-1, -1, 0, 0]), "x"),
+        np.ones((4, 20)),
+        np.zeros(4, dtype=bool),
     )
     assert refusal.correct(asked).tolist() == [True, False, True, False]
 
 
-def test_the_method_is_chosen_on_the_sets_made_for_choosing_and_the_report_has_every_set(refusal):
-    training, choices = answered(200, seed=0), FitChoices(directions=None)
-    fitted = {
-        method: fit_familiarity(method, training, answered(60, seed=1), choices=choices)
-        for method in (MAHALANOBIS, MAX_PROBABILITY)
-    }
-    familiar = refusal.Asked(answered(80, seed=2), np.zeros(80, dtype=bool))
-    sets = {name: refusal.Asked(answered(20, seed=3, shift=9), np.arange(20) < 5) for name in ("noise", "turned")}
+def asked(refusal, count, *, seed, shift=0.0, gated=0):
+    looks = np.random.default_rng(seed + 100).normal(size=(count, 20)).astype(np.float32) + shift
+    return refusal.Asked(answered(count, seed=seed, shift=shift), looks, np.arange(count) < gated)
+
+
+def test_the_method_is_chosen_on_the_sets_made_for_choosing_and_the_report_has_every_set(refusal, bundle):
+    fitted = refusal.fit_all(bundle, asked(refusal, 200, seed=0), asked(refusal, 60, seed=1))
+    assert set(fitted) == {*METHODS, "looks", "acceptance"}
+    familiar = asked(refusal, 80, seed=2)
+    sets = {name: asked(refusal, 20, seed=3, shift=9, gated=5) for name in ("noise", "turned")}
     method, areas = refusal.chosen_by_rule(fitted, familiar, sets)
-    assert method == MAHALANOBIS
-    assert areas[MAHALANOBIS]["weighted"] == 1
+    assert method == MAHALANOBIS  # of those that are never wrong the smallest
+    assert areas[MAHALANOBIS]["weighted"] == areas["acceptance"]["weighted"] == 1
     assert areas[MAX_PROBABILITY]["far"] < 0.9
     plain, gated = (refusal.measured(fitted, familiar, sets, gate=gate) for gate in (False, True))
     assert plain[MAHALANOBIS]["noise"]["gated"] == 0
     assert gated[MAHALANOBIS]["noise"]["gated"] == 0.25
-    assert refusal.areas_table(plain).splitlines()[2].startswith("| noise | far | 1.000 |")
+    assert gated["acceptance"]["turned"]["refused"] == 1
+    assert refusal.areas_table(plain).splitlines()[2].startswith("| noise | far | ")
     assert refusal.chosen_table(gated[MAHALANOBIS]).splitlines()[3].startswith("| turned | near | 20 | 1.000 |")
-    assert refusal.milliseconds_per_image(fitted[MAHALANOBIS], familiar) >= 0
+    assert refusal.milliseconds_per_image(fitted["acceptance"], familiar) >= 0

@@ -5,6 +5,7 @@ from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.familiarity_fit import (
     FitChoices,
+    fit_acceptance,
     fit_familiarity,
     largest_directions,
     shrunk_covariance,
@@ -44,6 +45,22 @@ def training():
 @pytest.fixture(scope="module")
 def calibration():
     return answered(199, seed=1, split="calibration")
+
+
+def test_two_criteria_share_what_may_be_refused(training, calibration):
+    rng = np.random.default_rng(0)
+    looks = [rng.normal(size=(len(part), 20)).astype(np.float32) for part in (training, calibration)]
+    accepted = fit_acceptance(training, calibration, looks=tuple(looks), choices=FitChoices(directions=None))
+    assert accepted.looks.about["kept_share"] == pytest.approx(0.975)
+    assert len(accepted.looks.arrays["means"]) == 1
+    assert len(accepted.features.arrays["means"]) == 4
+    strange = accepted.strangeness(looks[1], calibration.features, calibration.logits) > 1
+    assert 4 <= strange.sum() <= 8  # the fifth smallest of 199 is the threshold of each, and kept
+    further = answered(2000, seed=11)
+    own = accepted.strangeness(rng.normal(size=(2000, 20)).astype(np.float32), further.features, further.logits)
+    assert (own > 1).mean() == pytest.approx(0.05, abs=0.025)
+    odd = accepted.strangeness(looks[1] + 9, calibration.features, calibration.logits)
+    assert (odd > 1).all()
 
 
 def test_threshold_is_the_smallest_score_but_so_many_worked_by_hand():

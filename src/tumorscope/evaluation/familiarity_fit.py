@@ -7,6 +7,7 @@ import numpy as np
 
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
+from tumorscope.models.acceptance import Acceptance
 from tumorscope.models.familiarity import (
     ENERGY,
     MAHALANOBIS,
@@ -77,6 +78,40 @@ def fit_familiarity(
         "kept_share": choices.kept_share,
     }
     return Familiarity(method, arrays, threshold_keeping(scores, choices.kept_share), about)
+
+
+def fit_acceptance(
+    training: Answered,
+    calibration: Answered,
+    *,
+    looks: tuple[np.ndarray, np.ndarray],
+    method: str = NORMALISED_MAHALANOBIS,
+    choices: FitChoices = FitChoices(),
+) -> Acceptance:
+    """Fit what is asked of an input: familiar grey levels and familiar features.
+
+    Each of the two criteria may refuse half of what is given up, so together they keep `kept_share` of further images of the
+    kind of the calibration images, or more. Grey levels are fitted for all labels together.
+
+    Args:
+        training: The images that the network was trained on, with labels.
+        calibration: Images that no training has seen.
+        looks: `look_numbers` of the training and of the calibration images, float32, shapes (n, 20).
+        method: For the features: `mahalanobis` or `normalised_mahalanobis`.
+        choices: Fixed beforehand.
+
+    Raises:
+        EvaluationError: There are too few images to fit on or to promise anything.
+    """
+    each = replace(choices, kept_share=1 - (1 - choices.kept_share) / 2)
+    of_looks = [
+        replace(part, features=numbers, label_index=np.zeros(len(part), dtype=np.int64))
+        for part, numbers in zip((training, calibration), looks, strict=True)
+    ]
+    return Acceptance(
+        looks=fit_familiarity(MAHALANOBIS, *of_looks, choices=replace(each, directions=None)),
+        features=fit_familiarity(method, training, calibration, choices=each),
+    )
 
 
 def threshold_keeping(scores: np.ndarray, kept_share: float) -> float:

@@ -1,0 +1,112 @@
+"""Acceptance: whether a model should answer an input at all, by three criteria, and if not, why."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tumorscope.data.input_gate import gate_reason
+from tumorscope.data.look_numbers import look_numbers
+from tumorscope.errors import BundleError
+from tumorscope.models.familiarity import MAHALANOBIS, NORMALISED_MAHALANOBIS, Familiarity
+
+_LOOKS, _FEATURES = "looks.", "features."
+_DISTANCES = (MAHALANOBIS, NORMALISED_MAHALANOBIS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Acceptance:
+    """What is asked of an input before its answer counts.
+
+    The first criterion, `data.input_gate`, holds for all models and needs no numbers here.
+
+    Attributes:
+        looks: Familiarity of `data.look_numbers`: grey levels unlike those of the training images.
+        features: Familiarity of the network's features: a content unlike theirs.
+    """
+
+    looks: Familiarity
+    features: Familiarity
+
+    def __post_init__(self) -> None:
+        for part in (self.looks, self.features):
+            if part.method not in _DISTANCES or not part.threshold < 0:
+                raise BundleError(
+                    f"acceptance by {part.method} with threshold {part.threshold:g}: needed is {' or '.join(_DISTANCES)} with "
+                    "a threshold below 0. Calibrate again."
+                )
+
+    def strangeness(self, looks: np.ndarray, features: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Return how strange inputs are: the larger of two squared distances, each in units of the largest that is kept.
+
+        Args:
+            looks: `look_numbers` of the scans, float32, shape (n, 20).
+            features: Pooled penultimate features, float32, shape (n, channels).
+            logits: float32, shape (n, 4).
+
+        Returns:
+            float64, shape (n,), at least 0; above 1 an input is refused.
+
+        Raises:
+            EvaluationError: As `Familiarity.score`.
+        """
+        ratios = [
+            part.score(numbers, logits) / part.threshold for part, numbers in ((self.looks, looks), (self.features, features))
+        ]
+        strangeness: np.ndarray = np.maximum(*ratios)
+        return strangeness
+
+    def reasons(
+        self,
+        scans: Sequence[np.ndarray],
+        features: np.ndarray,
+        logits: np.ndarray,
+        *,
+        colour_shares: Sequence[float] | None = None,
+    ) -> tuple[str, ...]:
+        """Return for every scan why it is refused, in words for a user; empty for one that is kept.
+
+        Args:
+            scans: As shown, uint8, each of shape (rows, columns): `Preprocessing.eight_bit`.
+            features: Of the same scans, float32, shape (n, channels).
+            logits: Of the same scans, float32, shape (n, 4).
+            colour_shares: `Stored.colour_share` of their files, or None where they are grey.
+
+        Raises:
+            EvaluationError: As `Familiarity.score`.
+        """
+        colours = [0.0] * len(scans) if colour_shares is None else colour_shares
+        gate = [gate_reason(scan, colour_share=share) for scan, share in zip(scans, colours, strict=True)]
+        looks = self.looks.refused(np.stack([look_numbers(scan) for scan in scans]), logits)
+        content = self.features.reasons(features, logits)
+        odd = "grey levels unlike those of the images this model was trained on"
+        return tuple(first or (odd if second else third) for first, second, third in zip(gate, looks, content, strict=True))
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the arrays add to a bundle."""
+        return self.looks.stored_bytes + self.features.stored_bytes
+
+    def to_tensors(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays under names fit for a safetensors file, and the rest as plain JSON values."""
+        tensors: dict[str, np.ndarray] = {}
+        content: dict[str, Any] = {}
+        for prefix, part in ((_LOOKS, self.looks), (_FEATURES, self.features)):
+            arrays, rest = part.to_tensors()
+            tensors |= {prefix + name: values for name, values in arrays.items()}
+            content[prefix.rstrip(".")] = rest
+        return tensors, content
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> "Acceptance":
+        """Build from what `to_tensors` returned; tensors of other names are left alone.
+
+        Raises:
+            BundleError: Something is missing or does not fit together.
+        """
+        parts = []
+        for prefix in (_LOOKS, _FEATURES):
+            arrays = {name.removeprefix(prefix): values for name, values in tensors.items() if name.startswith(prefix)}
+            parts.append(Familiarity.from_tensors(arrays, content.get(prefix.rstrip("."), {})))
+        return cls(*parts)

@@ -26,9 +26,10 @@ class Decisions:
         prediction_sets: Labels in the prediction set, bool, shape (n, 4); None where the model is not calibrated.
         recommended: Position in `LABELS` of the recommended label at the operating point, int64, shape (n,); the most probable
             label where the model has none.
-        familiarity: How much an image looks like what the model knows, higher is more, float64, shape (n,); None where the model
-            cannot tell.
-        refused: Whether an image is unlike what the model knows, bool, shape (n,).
+        familiarity: How much an image looks like what the model knows, at most 1; below 0 it is refused; float64, shape (n,);
+            None where the model cannot tell.
+        refused: Whether an image is unlike what the model knows, or no slice of a head, bool, shape (n,).
+        reasons: Why, in words, empty where it is not refused; none at all where nobody asked.
     """
 
     probabilities: np.ndarray
@@ -36,6 +37,7 @@ class Decisions:
     recommended: np.ndarray
     familiarity: np.ndarray | None
     refused: np.ndarray
+    reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = {
@@ -57,6 +59,7 @@ class Decisions:
             recommended=self.recommended[rows],
             familiarity=None if self.familiarity is None else self.familiarity[rows],
             refused=self.refused[rows],
+            reasons=tuple(np.array(self.reasons, dtype=object)[rows]) if self.reasons else (),
         )
 
 

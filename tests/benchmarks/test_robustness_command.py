@@ -80,15 +80,3 @@ def test_a_csv_without_splits_tests_as_a_whole_and_unstated_tumours_are_left_out
     alone = manifest.where(lambda record: record.label == UNSTATED_TUMOUR)
     with pytest.raises(EvaluationError, match="no test image with one of glioma"):
         robustness.sampled(alone, 9)
-
-
-def test_the_answer_is_that_of_the_evaluation(robustness, banded_cache):
-    from tumorscope.evaluation.evaluate import probabilities_of
-
-    torch.manual_seed(0)
-    network = build("cnn")
-    initialise(network, "none")
-    bundle = Bundle(network, banded_cache.preprocessing, {}, {}, "a", "b", frozenset(), "now")
-    found, refused = robustness.answer_of(bundle)(banded_cache.grids[banded_cache.rows("test")])
-    torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(probabilities_of(bundle, banded_cache)))
-    assert refused is None

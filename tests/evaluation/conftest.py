@@ -3,6 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tumorscope.data.first_look import FirstLook
+from tumorscope.data.look_numbers import LOOK_NAMES
 from tumorscope.evaluation.answered import Answered
 
 
@@ -24,6 +26,7 @@ def answered() -> Callable[..., Answered]:
             truth.astype(np.int64),
             split,
             tuple(f"{split} {seed} {i // 2}" for i in range(n)),
+            tuple(FirstLook(numbers, "") for numbers in rng.normal(size=(n, len(LOOK_NAMES))).astype(np.float32)),
         )
 
     return made

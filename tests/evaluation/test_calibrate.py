@@ -25,7 +25,7 @@ def test_a_model_that_is_twice_too_sure_is_given_a_temperature_of_two(answered):
 def test_what_is_promised_holds_on_images_that_were_not_seen(answered):
     found = calibrated(answered(split="train"), answered(3000, seed=1), sensitivity=0.95)
     new = answered(6000, seed=2)
-    decisions = found.decide(new.logits, new.features)
+    decisions = found.decide(new.logits, new.features, new.looks)
     held = decisions.prediction_sets[np.arange(6000), new.label_index].mean()
     assert held == pytest.approx(0.95, abs=0.015)
     tumour = new.label_index != LABELS.index("notumor")
@@ -33,7 +33,10 @@ def test_what_is_promised_holds_on_images_that_were_not_seen(answered):
     assert found.operating_point["guaranteed"]
     assert decisions.refused.mean() == pytest.approx(0.05, abs=0.02)
     far = np.full((50, 6), -30, dtype=np.float32)
-    assert found.decide(new.logits[:50], far).refused.all()
+    strange = found.decide(new.logits[:50], far, new.looks[:50])
+    assert strange.refused.all()
+    assert (strange.familiarity < 0).all()
+    assert all("unlike the images" in reason or "grey levels" in reason for reason in strange.reasons)
 
 
 def test_a_tiny_split_promises_little_and_says_so(answered):
@@ -41,7 +44,7 @@ def test_a_tiny_split_promises_little_and_says_so(answered):
     assert not found.operating_point["guaranteed"]
     assert found.quantiles["0.99"]["marginal"] == 1.0
     assert found.sets(np.array([[0.97, 0.01, 0.01, 0.01]]), level=0.99).all()
-    assert found.familiarity is None
+    assert found.acceptance is None
     assert any("Only 12 images" in sentence for sentence in found.fitted_on["sentences"])
 
 
@@ -56,7 +59,7 @@ def test_without_a_tumour_there_is_no_operating_point(answered):
     found = calibrated(answered(split="train"), answered(300, seed=1, labels=(2,)))
     assert found.operating_point is None
     new = answered(10, seed=2)
-    decisions = found.decide(new.logits, new.features)
+    decisions = found.decide(new.logits, new.features, new.looks)
     assert decisions.recommended.tolist() == decisions.probabilities.argmax(axis=1).tolist()
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from tumorscope.errors import DataError, EvaluationError
 from tumorscope.evaluation.robustness import ALL, CLEAN, MEASURES, Answers, corrupted_answers, robustness_table
 from tumorscope.labels import LABELS, UNSTATED_TUMOUR
 from tumorscope.manifest import Record
-from tumorscope.predictions import Predictions
+from tumorscope.predictions import Decisions, Predictions
 from tumorscope.scan import Scan
 
 GLIOMA, MENINGIOMA, NOTUMOR, PITUITARY = range(4)
@@ -151,10 +152,11 @@ def test_answers_that_cannot_be_compared_are_refused(three_conditions):
         answers(TRUTH, refused=[True] * 4)
 
 
-def brightness(grids):
+def brightness(scans):
     """A model that takes brightness for a glioma and refuses what is dark."""
-    level = grids.reshape(len(grids), -1).mean(axis=1) / 255
-    return np.stack([level, np.zeros_like(level), 1 - level, np.zeros_like(level)], axis=1), level < 0.2
+    level = np.array([scan.mean() / 255 for scan in scans])
+    probabilities = np.stack([level, np.zeros_like(level), 1 - level, np.zeros_like(level)], axis=1)
+    return Decisions(probabilities, None, probabilities.argmax(axis=1), level - 0.2, level < 0.2)
 
 
 def scans(count: int = 3) -> list[Scan]:
@@ -170,19 +172,18 @@ def test_scans_are_made_worse_before_they_are_preprocessed():
     preprocessing = Preprocessing(image_size=SIZE)
     seen = []
 
-    def answer(grids):
-        seen.append(grids)
-        return brightness(grids)
+    def answer(scans):
+        seen.append(scans)
+        return brightness(scans)
 
     found = corrupted_answers(iter(scans()), records(), answer, preprocessing=preprocessing, corruptions=["jpeg", "crop"], seed=3)
     assert list(found) == [CLEAN, *((name, strength) for name in ("jpeg", "crop") for strength in STRENGTHS)]
     first = scans()[0]
-    assert np.array_equal(seen[0][0], preprocessing.grid(first))
-    worse = Scan(corrupt(first.pixels, "jpeg", 4, int(first.sha256[:12], 16) ^ 3), origin="")
-    assert np.array_equal(seen[0][4], preprocessing.grid(worse))
-    expected, refused = brightness(np.stack([grids[4] for grids in seen]))
-    assert np.array_equal(found["jpeg", 4].predictions.probabilities, expected)
-    assert np.array_equal(found["jpeg", 4].refused, refused)
+    assert np.array_equal(seen[0][0], first.pixels)
+    assert np.array_equal(seen[0][4], corrupt(first.pixels, "jpeg", 4, int(first.sha256[:12], 16) ^ 3))
+    expected = brightness([versions[4] for versions in seen])
+    assert np.array_equal(found["jpeg", 4].predictions.probabilities, expected.probabilities)
+    assert np.array_equal(found["jpeg", 4].refused, expected.refused)
     assert found["jpeg", 4].predictions.paths == ("0.png", "1.png", "2.png")
     assert found["crop", 1].predictions.label_index.tolist() == [0, 1, 2]
 
@@ -209,7 +210,11 @@ def test_other_than_8_bit_scans_are_windowed_as_ever_first():
 
 def test_a_model_that_cannot_refuse_has_no_refusals():
     found = corrupted_answers(
-        scans(), records(), lambda grids: (brightness(grids)[0], None), preprocessing=Preprocessing(image_size=SIZE), corruptions=[]
+        scans(),
+        records(),
+        lambda scans: replace(brightness(scans), familiarity=None),
+        preprocessing=Preprocessing(image_size=SIZE),
+        corruptions=[],
     )
     assert list(found) == [CLEAN]
     assert found[CLEAN].refused is None

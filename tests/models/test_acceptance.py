@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from tumorscope.data.first_look import first_look
 from tumorscope.data.input_gate import BLANK_REASON, COLOUR_REASON
 from tumorscope.data.look_numbers import LOOK_NAMES, look_numbers
 from tumorscope.errors import BundleError
@@ -44,11 +45,11 @@ def test_every_refusal_names_the_first_criterion_that_failed(acceptance, head):
     dim = (head // 3).astype(np.uint8)
 
     def reason(scan, features, **more):
-        return acceptance.reasons([scan], features, LOGITS, **more)[0]
+        return acceptance.reasons([first_look(scan, **more)], features, LOGITS)[0]
 
     assert reason(head, near) == ""
     assert reason(np.zeros_like(head), far) == BLANK_REASON
-    assert reason(head, near, colour_shares=[0.5]) == COLOUR_REASON
+    assert reason(head, near, colour_share=0.5) == COLOUR_REASON
     assert "grey levels" in reason(dim, near)
     assert "familiarity -145" in reason(head, far)
 

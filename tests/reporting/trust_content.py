@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from tumorscope.data.first_look import FirstLook
+from tumorscope.data.look_numbers import LOOK_NAMES
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.calibrate import calibrate
 from tumorscope.evaluation.evaluate import predictions_of
@@ -18,7 +20,8 @@ def answers(n: int, *, seed: int, split: str) -> Answered:
     logits = 4 * np.eye(4)[truth] + rng.normal(size=(n, 4)) * 1.6
     features = np.eye(4, 6)[truth] * 5 + rng.normal(size=(n, 6))
     groups = tuple(f"{split} {row}" for row in range(n))
-    return Answered(features.astype(np.float32), logits.astype(np.float32), truth, split, groups)
+    looks = tuple(FirstLook(numbers, "") for numbers in rng.normal(size=(n, len(LOOK_NAMES))).astype(np.float32))
+    return Answered(features.astype(np.float32), logits.astype(np.float32), truth, split, groups, looks)
 
 
 def trust_content(*, held: int = 400, split: str = "calibration", seed: int = 0) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from tumorscope.apps.external_sets import FOLDER, ExternalSet, external_name, ex
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content
 from tumorscope.data.audit.audit import audit_groups, outside_of
 from tumorscope.data.audit.provenance import with_folder_sources
-from tumorscope.data.decode import decode_record
-from tumorscope.data.input_gate import gate_reason
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.sources import index_source
 from tumorscope.errors import EvaluationError
+from tumorscope.evaluation.answering import first_looks
 from tumorscope.evaluation.evaluate import count_copies
 from tumorscope.evaluation.external import ExternalAnswers, summarise_external, write_external_predictions
 from tumorscope.evaluation.external_trust import external_trust
@@ -131,16 +130,14 @@ def _answered(
 ) -> tuple[list[dict[str, np.ndarray]], list[Decisions]]:
     """Return where the maps of every fold's model point, and what it decides."""
     outlines = read_outlines(cache.manifest, range(len(cache.manifest)), cache.preprocessing)
-    scans = (decode_record(cache.manifest, record) for record in cache.manifest)
-    gated = np.array([bool(gate_reason(cache.preprocessing.eight_bit(scan.pixels))) for scan in scans])
+    looks = first_looks(cache.manifest, np.arange(len(cache.manifest)), cache.preprocessing)
     points, decided = [], []
     for part in fold_folders(folder):
         bundle = load_bundle(part.model(name))
         _refuse_seen(bundle, cache.manifest)
         looker = Looker(bundle.network, bundle.preprocessing, device)
         looked = looker.look(cache.grids)
-        decisions = bundle.calibration.decide(looked.logits, looked.features)
-        decided.append(replace(decisions, refused=decisions.refused | gated) if bundle.calibration.is_fitted else decisions)
+        decided.append(bundle.calibration.decide(looked.logits, looked.features, looks))
         points.append(points_of(looker, looked, outlines))
     return points, decided
 

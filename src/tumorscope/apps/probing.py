@@ -10,17 +10,15 @@ from tumorscope import DISCLAIMER
 from tumorscope.apps.console import Reporter
 from tumorscope.data.corruptions import CORRUPTIONS, corrupt
 from tumorscope.data.decode import decode_record
-from tumorscope.data.input_gate import gate_reason, gated_by_audit
 from tumorscope.data.unfamiliar import SET_NAMES, unfamiliar_sets
 from tumorscope.errors import UsageError
-from tumorscope.evaluation.answering import answer_grids
 from tumorscope.evaluation.evaluate import deciding
 from tumorscope.evaluation.refusal import Scored, kept_and_refused, separation
 from tumorscope.evaluation.robustness import corrupted_answers, robustness_table
 from tumorscope.explanation.sampling import sample_of
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle
-from tumorscope.predictions import Predictions
+from tumorscope.predictions import Decisions, Predictions
 from tumorscope.scan import Scan
 
 ROBUSTNESS_FILE = "robustness.json"
@@ -93,33 +91,33 @@ def refusal_of(
         seed: Of the sets.
         reporter: Told of progress.
     """
-    known, decisions = bundle.calibration.familiarity, predictions.decisions
-    if known is None or decisions is None or decisions.familiarity is None:
+    decisions = predictions.decisions
+    if bundle.calibration.acceptance is None or decisions is None or decisions.familiarity is None:
         return None
-    flags = {record.path: record.flags for record in manifest}
-    familiar = Scored(decisions.familiarity, np.array([gated_by_audit(flags[path]) for path in predictions.paths], dtype=bool))
+    familiar = _scored(decisions)
     chosen = _sample(manifest, sample)
     scans = [bundle.preprocessing.eight_bit(decode_record(chosen, record).pixels) for record in chosen]
-    rows = {}
+    decide, rows = deciding(bundle, device=device), {}
     with reporter.counting(f"unfamiliar images for {bundle.name}") as progress:
         for done, name in enumerate(SET_NAMES):
             progress(done, len(SET_NAMES))
             [made] = unfamiliar_sets(scans, seed=seed, count=sample, names=[name])
-            grids = np.stack([bundle.preprocessing.grid(Scan(pixels=image, origin=name)) for image in made.images])
-            answered = answer_grids(bundle, grids, split=name, device=device)
-            gated = np.array([bool(gate_reason(image)) for image in made.images])
-            unfamiliar = Scored(known.score(answered.features, answered.logits), gated)
-            found = separation(familiar, unfamiliar, threshold=known.threshold)
+            found = separation(familiar, _scored(decide(made.images)), threshold=0.0)
             rows[name] = {"distance": made.distance, "made": made.made, **found}
         progress(len(SET_NAMES), len(SET_NAMES))
     return {
         "disclaimer": DISCLAIMER,
         "model": bundle.name,
-        "method": known.method,
         "images": sample,
-        "familiar": kept_and_refused(familiar, predictions.correct, threshold=known.threshold),
+        "familiar": kept_and_refused(familiar, predictions.correct, threshold=0.0),
         "sets": rows,
     }
+
+
+def _scored(decisions: Decisions) -> Scored:
+    """How familiar images are; one that is refused at a familiarity above 0 is so by the gate."""
+    assert decisions.familiarity is not None
+    return Scored(decisions.familiarity, decisions.refused & (decisions.familiarity >= 0))
 
 
 def _sample(manifest: Manifest, count: int) -> Manifest:

@@ -17,13 +17,12 @@ from tumorscope.apps.probing import REFUSAL_FILE, ROBUSTNESS_FILE, RUN_PROBE, re
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, write_json
 from tumorscope.apps.training_data import training_images
 from tumorscope.apps.trust import HELD_FILE, LOGITS_FILE, TRUST_FILE, array_bytes, some_of_every_label, trust_of, write_held
-from tumorscope.data.input_gate import gated_by_audit
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.split import CALIBRATION
 from tumorscope.data.training_images import TrainingImages
 from tumorscope.errors import EvaluationError, OutputError
 from tumorscope.evaluation.answered import Answered
-from tumorscope.evaluation.answering import answer_rows, linear_head
+from tumorscope.evaluation.answering import answer_rows
 from tumorscope.evaluation.calibrate import calibrate
 from tumorscope.evaluation.evaluate import count_copies, inherited, predictions_of, refuse_seen_images
 from tumorscope.evaluation.intervals import bootstrap_intervals
@@ -162,7 +161,6 @@ class Stages:
             known,
             held,
             wanted,
-            head=linear_head(bundle),
             split_fingerprint=manifest.split_fingerprint,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             seed=self.folder.recipe().seed,
@@ -189,9 +187,8 @@ class Stages:
         started = time.monotonic()
         with self.reporter.counting(f"evaluate {name}") as progress:
             tested = self._answered(bundle, cache.rows("test"), "test", progress)
-        records = [cache.manifest.records[row] for row in cache.rows("test")]
-        gated = np.array([gated_by_audit(record.flags) for record in records], dtype=bool)
-        predictions = predictions_of(bundle.calibration, tested, [record.path for record in records], gated=gated)
+        paths = [cache.manifest.records[row].path for row in cache.rows("test")]
+        predictions = predictions_of(bundle.calibration, tested, paths)
         write_predictions(predictions, model / PREDICTIONS_FILE)
         metrics = measured(predictions, cache.manifest, lookup=self.lookup(), seed=self.folder.recipe().seed)
         metrics |= {

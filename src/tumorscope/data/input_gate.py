@@ -1,11 +1,9 @@
 """Whether a picture can be a slice of a head at all, judged before any network sees it."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
-from tumorscope.data.audit.appearance import appearance
-from tumorscope.data.audit.files import BLANK, COLOUR, COLOUR_SHARE, NOT_BRAIN_MRI, UNIFORM, picture_flags
+from tumorscope.data.audit.appearance import Appearance, appearance
+from tumorscope.data.audit.files import BLANK, COLOUR_SHARE, NOT_BRAIN_MRI, UNIFORM, picture_flags
 from tumorscope.data.audit.frames import framed
 
 BLANK_REASON = "blank: all pixels have the same grey level"
@@ -25,9 +23,14 @@ def gate_reason(pixels: np.ndarray, *, colour_share: float = 0.0) -> str:
         pixels: The scan as shown, uint8, shape (rows, columns): `Preprocessing.eight_bit`.
         colour_share: `Stored.colour_share` of the file, 0 to 1, since grey pixels no longer tell that there was colour.
     """
+    return reason_of(appearance(pixels, framed(pixels)), pixels, colour_share=colour_share)
+
+
+def reason_of(look: Appearance, pixels: np.ndarray, *, colour_share: float = 0.0) -> str:
+    """Return the same as `gate_reason` for a picture whose appearance is known."""
     if colour_share >= COLOUR_SHARE:
         return COLOUR_REASON
-    flags = _flags(pixels)
+    flags = picture_flags(look)
     if BLANK in flags:
         return BLANK_REASON
     if UNIFORM in flags:
@@ -35,11 +38,6 @@ def gate_reason(pixels: np.ndarray, *, colour_share: float = 0.0) -> str:
     if NOT_BRAIN_MRI in flags:
         return NO_HEAD_REASON if {NOT_BRAIN_MRI, UNIFORM} & set(_flags(255 - pixels)) else INVERTED_REASON
     return ""
-
-
-def gated_by_audit(flags: Iterable[str]) -> bool:
-    """Whether an image that an audit has examined cannot be a slice of a head, by the flags that it gave."""
-    return bool({BLANK, UNIFORM, COLOUR, NOT_BRAIN_MRI} & set(flags))
 
 
 def _flags(pixels: np.ndarray) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tumorscope.data.audit.appearance import appearance
-from tumorscope.data.audit.frames import FRAME_SIZE, framed
+from tumorscope.data.audit.appearance import Appearance, appearance
+from tumorscope.data.audit.frames import FRAME_SIZE, Framed, framed
 
 _PERCENTS = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 _ROWS, _COLUMNS = np.mgrid[-1 : 1 : FRAME_SIZE * 1j, -1 : 1 : FRAME_SIZE * 1j]
@@ -36,7 +36,11 @@ def look_numbers(pixels: np.ndarray) -> np.ndarray:
         float32, shape (20,), in the order of `LOOK_NAMES`.
     """
     content = framed(pixels)
-    look = appearance(pixels, content)
+    return numbers_of(appearance(pixels, content), content)
+
+
+def numbers_of(look: Appearance, content: Framed) -> np.ndarray:
+    """Return the same for a scan whose content and appearance are known."""
     numbers = [
         look.levels / 256,
         np.sqrt(look.top_level_share),

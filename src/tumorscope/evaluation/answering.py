@@ -5,10 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from tumorscope.data.audit.threads import in_threads
 from tumorscope.data.dataset import normalise
+from tumorscope.data.decode import decode_record
+from tumorscope.data.first_look import FirstLook, first_look
 from tumorscope.data.pixel_cache import PixelCache
+from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
+from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle
 from tumorscope.models.device import images_per_pass
 
@@ -22,6 +27,7 @@ def answer_grids(
     split: str,
     label_index: np.ndarray | None = None,
     groups: tuple[str, ...] = (),
+    looks: tuple[FirstLook, ...] = (),
     device: torch.device = CPU,
     progress: Callable[[int, int], None] | None = None,
 ) -> Answered:
@@ -33,6 +39,7 @@ def answer_grids(
         split: Where the images come from, for messages.
         label_index: Positions in `LABELS`, shape (n,); None where nobody knows.
         groups: Of every image, see `Answered`.
+        looks: Likewise.
         device: Of torch.
         progress: Called with (done, all) after every batch.
 
@@ -53,7 +60,7 @@ def answer_grids(
             if progress is not None:
                 progress(min(first + step, len(grids)), len(grids))
     labels = np.full(len(grids), -1) if label_index is None else np.asarray(label_index)
-    return Answered(np.concatenate(features), np.concatenate(logits), labels.astype(np.int64), split, groups)
+    return Answered(np.concatenate(features), np.concatenate(logits), labels.astype(np.int64), split, groups, looks)
 
 
 def answer_rows(
@@ -65,7 +72,9 @@ def answer_rows(
     device: torch.device = CPU,
     progress: Callable[[int, int], None] | None = None,
 ) -> Answered:
-    """Return what a network says of some images of a cache, with their labels and groups; as `answer_grids`.
+    """Return what a network says of some images of a cache, with labels, groups and first looks; as `answer_grids`.
+
+    The first looks are of the scans themselves, which are decoded again.
 
     Raises:
         EvaluationError: The cache was preprocessed in another way, or there are no images.
@@ -74,9 +83,25 @@ def answer_rows(
         raise EvaluationError(
             "the images were preprocessed in another way than the model's. Build the cache with the bundle's own."
         )
-    groups = tuple(cache.manifest.records[row].group for row in rows)
-    labels = cache.label_index[rows]
-    return answer_grids(bundle, cache.grids[rows], split=split, label_index=labels, groups=groups, device=device, progress=progress)
+    return answer_grids(
+        bundle,
+        cache.grids[rows],
+        split=split,
+        label_index=cache.label_index[rows],
+        groups=tuple(cache.manifest.records[row].group for row in rows),
+        looks=first_looks(cache.manifest, rows, cache.preprocessing),
+        device=device,
+        progress=progress,
+    )
+
+
+def first_looks(manifest: Manifest, rows: np.ndarray, preprocessing: Preprocessing) -> tuple[FirstLook, ...]:
+    """Return what the pictures at some rows of a manifest tell; decodes them, on all processors."""
+
+    def look(place: int) -> FirstLook:
+        return first_look(preprocessing.eight_bit(decode_record(manifest, manifest.records[rows[place]]).pixels))
+
+    return tuple(in_threads(look, len(rows), None))
 
 
 def linear_head(bundle: Bundle) -> tuple[np.ndarray, np.ndarray] | None:

@@ -5,22 +5,17 @@ from dataclasses import asdict
 from math import ceil
 from typing import Any
 
-import numpy as np
-
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.conformal import fit_quantiles
-from tumorscope.evaluation.familiarity_fit import FitChoices, fit_familiarity
+from tumorscope.evaluation.familiarity_fit import FitChoices, fit_acceptance
 from tumorscope.evaluation.operating_point import fit_operating_point
 from tumorscope.evaluation.temperature import compare_scalings, fit_temperature, fit_vector_scaling
 from tumorscope.labels import LABELS, NO_TUMOUR
+from tumorscope.models.acceptance import Acceptance
 from tumorscope.models.calibration import Calibration
 from tumorscope.models.decisions import scaled_probabilities
-from tumorscope.models.familiarity import NORMALISED_MAHALANOBIS, Familiarity
 from tumorscope.resampling import number_groups
 from tumorscope.training.recipe import PROMISED_LEVELS, Promises
-
-FAMILIARITY = NORMALISED_MAHALANOBIS
-"""The method that models get, by `benchmarks/refusal.py`."""
 
 SLACK = 1e-6
 """By how much the threshold lies below the score of the tumour that sets it: another engine rounds otherwise, and must find it."""
@@ -33,7 +28,6 @@ def calibrate(
     held: Answered,
     promises: Promises,
     *,
-    head: tuple[np.ndarray, np.ndarray] | None = None,
     split_fingerprint: str,
     created: str,
     seed: int = 0,
@@ -46,7 +40,6 @@ def calibrate(
         training: Images that the network was trained on, or a sample of them: what it knows.
         held: Images that it was not trained on; everything that is promised is fitted on them.
         promises: What is promised.
-        head: Weights and biases of the network's head where it is linear.
         split_fingerprint: Of the manifest.
         created: When, as ISO 8601 text.
         seed: Of the comparison of scalings.
@@ -78,18 +71,17 @@ def calibrate(
         conditional=promises.conditional,
         operating_point=point,
         costs=promises.costs,
-        familiarity=_familiarity(training, held, promises, head),
+        acceptance=_acceptance(training, held, promises),
         fitted_on=_fitted_on(held, promises, scalings, split_fingerprint=split_fingerprint, created=created),
     )
 
 
-def _familiarity(
-    training: Answered, held: Answered, promises: Promises, head: tuple[np.ndarray, np.ndarray] | None
-) -> Familiarity | None:
+def _acceptance(training: Answered, held: Answered, promises: Promises) -> Acceptance | None:
     """Fit what tells images unlike those of training; None where the images are too few to keep the promised share."""
-    if len(training) < FEW or len(held) < ceil(1 / (1 - promises.kept)):
+    if len(training) < FEW or len(held) < ceil(2 / (1 - promises.kept)):
         return None
-    return fit_familiarity(FAMILIARITY, training, held, head=head, choices=FitChoices(kept_share=promises.kept))
+    looks = training.look_numbers, held.look_numbers
+    return fit_acceptance(training, held, looks=looks, choices=FitChoices(kept_share=promises.kept))
 
 
 def _fitted_on(

@@ -1,12 +1,11 @@
 """Bundle and images to Predictions, and never on images the model was trained on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 
-from tumorscope.data.input_gate import gated_by_audit
+from tumorscope.data.first_look import first_look
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
@@ -14,7 +13,8 @@ from tumorscope.evaluation.answering import answer_grids, answer_rows
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, short_digest
 from tumorscope.models.calibration import Calibration
-from tumorscope.predictions import Predictions
+from tumorscope.predictions import Decisions, Predictions
+from tumorscope.scan import Scan
 
 CPU = torch.device("cpu")
 
@@ -42,25 +42,12 @@ def evaluate(
     refuse_seen_images(bundle, cache.manifest, split)
     rows = cache.rows(split)
     answered = answer_rows(bundle, cache, rows, split=split, device=device, progress=progress)
-    records = [cache.manifest.records[row] for row in rows]
-    gated = np.array([gated_by_audit(record.flags) for record in records], dtype=bool)
-    return predictions_of(bundle.calibration, answered, [record.path for record in records], gated=gated)
+    return predictions_of(bundle.calibration, answered, [cache.manifest.records[row].path for row in rows])
 
 
-def predictions_of(
-    calibration: Calibration, answered: Answered, paths: Sequence[str], *, gated: np.ndarray | None = None
-) -> Predictions:
-    """Return what a calibration makes of a network's answers to images of these paths.
-
-    Args:
-        calibration: Of the model; an unfitted one decides nothing.
-        answered: What the network said.
-        paths: Of the images.
-        gated: Images that cannot be slices of a head and are refused whatever the network says, bool, shape (n,), or None.
-    """
-    decisions = calibration.decide(answered.logits, answered.features)
-    if gated is not None:
-        decisions = replace(decisions, refused=decisions.refused | gated)
+def predictions_of(calibration: Calibration, answered: Answered, paths: Sequence[str]) -> Predictions:
+    """Return what a calibration makes of a network's answers to images of these paths; an unfitted one decides nothing."""
+    decisions = calibration.decide(answered.logits, answered.features, answered.looks)
     return Predictions(
         paths=tuple(paths),
         label_index=answered.label_index,
@@ -69,14 +56,14 @@ def predictions_of(
     )
 
 
-def deciding(bundle: Bundle, *, device: torch.device = CPU) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]:
-    """Return a model as a function: grids, uint8, shape (n, size, size), to calibrated probabilities, float64, shape (n, 4), and
-    which of them are refused, bool, shape (n,), or None where nothing is."""
+def deciding(bundle: Bundle, *, device: torch.device = CPU) -> Callable[[Sequence[np.ndarray]], Decisions]:
+    """Return a model as a function of scans as shown, uint8, each of shape (rows, columns), to what it decides about them."""
 
-    def decide(grids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        answered = answer_grids(bundle, grids, split="images", device=device)
-        decisions = bundle.calibration.decide(answered.logits, answered.features)
-        return decisions.probabilities, None if decisions.familiarity is None else decisions.refused
+    def decide(scans: Sequence[np.ndarray]) -> Decisions:
+        grids = np.stack([bundle.preprocessing.grid(Scan(pixels=scan, origin="memory")) for scan in scans])
+        looks = tuple(first_look(scan) for scan in scans)
+        answered = answer_grids(bundle, grids, split="images", looks=looks, device=device)
+        return bundle.calibration.decide(answered.logits, answered.features, looks)
 
     return decide
 

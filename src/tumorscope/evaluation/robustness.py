@@ -13,15 +13,15 @@ from tumorscope.evaluation.metrics import refuse_empty
 from tumorscope.evaluation.reliability import expected_calibration_error
 from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.manifest import Record
-from tumorscope.predictions import Predictions
+from tumorscope.predictions import Decisions, Predictions
 from tumorscope.resampling import mean_intervals, number_groups
 from tumorscope.scan import Scan
 
 Condition = tuple[str, int]
 """Name and strength of a corruption."""
 
-Answer = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
-"""Grids, uint8, shape (n, size, size), to probabilities, shape (n, 4), and which are refused, bool, shape (n,), or None."""
+Answer = Callable[[Sequence[np.ndarray]], Decisions]
+"""Scans as shown, uint8, each of shape (rows, columns), to what the model decides about them."""
 
 CLEAN: Condition = ("clean", 0)
 ALL = "all"
@@ -83,13 +83,13 @@ def corrupted_answers(
     if unstated is not None or not records:
         raise EvaluationError(f"{unstated or 'no image'}: robustness is measured on images with one of {', '.join(LABELS)}.")
     conditions = [CLEAN, *((name, strength) for name in corruptions for strength in STRENGTHS)]
-    answered = [answer(_grids(scan, conditions, preprocessing, seed=seed)) for scan, _ in zip(scans, records, strict=True)]
+    answered = [answer(_versions(scan, conditions, preprocessing, seed=seed)) for scan, _ in zip(scans, records, strict=True)]
     paths = tuple(record.path for record in records)
     truth = np.array([LABELS.index(record.label) for record in records], dtype=np.int64)
     result = {}
     for place, condition in enumerate(conditions):
-        probabilities = np.stack([found[place] for found, _ in answered]).astype(np.float64)
-        refusals = [refused[place] for _, refused in answered if refused is not None]
+        probabilities = np.stack([found.probabilities[place] for found in answered]).astype(np.float64)
+        refusals = [found.refused[place] for found in answered if found.familiarity is not None]
         result[condition] = Answers(Predictions(paths, truth, probabilities), np.array(refusals, dtype=bool) if refusals else None)
     return result
 
@@ -139,11 +139,10 @@ def robustness_table(
     return [_row(condition, len(numbers), values, bounds[condition]) for condition in order]
 
 
-def _grids(scan: Scan, conditions: Sequence[Condition], preprocessing: Preprocessing, *, seed: int) -> np.ndarray:
-    """Return a scan under every condition on the network's grid, uint8, shape (conditions, size, size)."""
+def _versions(scan: Scan, conditions: Sequence[Condition], preprocessing: Preprocessing, *, seed: int) -> list[np.ndarray]:
+    """Return a scan under every condition, uint8, each of shape (rows, columns)."""
     pixels, own = preprocessing.eight_bit(scan.pixels), int(scan.sha256[:12], 16) ^ seed
-    worse = [pixels if condition == CLEAN else corrupt(pixels, *condition, own) for condition in conditions]
-    return np.stack([preprocessing.grid(Scan(pixels=each, origin=scan.origin)) for each in worse])
+    return [pixels if condition == CLEAN else corrupt(pixels, *condition, own) for condition in conditions]
 
 
 def _refuse_unlike(answers: Mapping[Condition, Answers]) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tumorscope.data.input_gate import gate_reason
-from tumorscope.data.look_numbers import look_numbers
+from tumorscope.data.first_look import FirstLook
 from tumorscope.errors import BundleError
 from tumorscope.models.familiarity import MAHALANOBIS, NORMALISED_MAHALANOBIS, Familiarity
 
@@ -57,31 +56,21 @@ class Acceptance:
         strangeness: np.ndarray = np.maximum(*ratios)
         return strangeness
 
-    def reasons(
-        self,
-        scans: Sequence[np.ndarray],
-        features: np.ndarray,
-        logits: np.ndarray,
-        *,
-        colour_shares: Sequence[float] | None = None,
-    ) -> tuple[str, ...]:
+    def reasons(self, looks: Sequence[FirstLook], features: np.ndarray, logits: np.ndarray) -> tuple[str, ...]:
         """Return for every scan why it is refused, in words for a user; empty for one that is kept.
 
         Args:
-            scans: As shown, uint8, each of shape (rows, columns): `Preprocessing.eight_bit`.
+            looks: What each of the pictures tells.
             features: Of the same scans, float32, shape (n, channels).
             logits: Of the same scans, float32, shape (n, 4).
-            colour_shares: `Stored.colour_share` of their files, or None where they are grey.
 
         Raises:
             EvaluationError: As `Familiarity.score`.
         """
-        colours = [0.0] * len(scans) if colour_shares is None else colour_shares
-        gate = [gate_reason(scan, colour_share=share) for scan, share in zip(scans, colours, strict=True)]
-        looks = self.looks.refused(np.stack([look_numbers(scan) for scan in scans]), logits)
+        grey = self.looks.refused(np.stack([look.numbers for look in looks]), logits)
         content = self.features.reasons(features, logits)
         odd = "grey levels unlike those of the images this model was trained on"
-        return tuple(first or (odd if second else third) for first, second, third in zip(gate, looks, content, strict=True))
+        return tuple(look.reason or (odd if strange else third) for look, strange, third in zip(looks, grey, content, strict=True))
 
     @property
     def stored_bytes(self) -> int:

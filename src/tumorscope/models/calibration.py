@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from tumorscope.data.first_look import FirstLook
 from tumorscope.errors import BundleError, EvaluationError
 from tumorscope.labels import LABELS
+from tumorscope.models.acceptance import Acceptance
 from tumorscope.models.decisions import prediction_sets, recommended_labels, scaled_probabilities
-from tumorscope.models.familiarity import Familiarity
 from tumorscope.predictions import Decisions
 
 LEVEL = 0.95
@@ -30,7 +31,7 @@ class Calibration:
         conditional: Whether that set uses the thresholds by label.
         operating_point: Threshold on the tumour probability (`threshold`), and what it promises; None without one.
         costs: Cost of every answer (columns) under every truth (rows), in the order of `LABELS`; None counts all errors alike.
-        familiarity: Tells images unlike those of training; None where nothing does.
+        acceptance: Tells images unlike those of training; None where nothing does.
         fitted_on: The images: `split`, `n`, `per_label`, `groups`, `split_fingerprint`, `created`, `sentence`; empty when nothing
             was fitted.
     """
@@ -43,7 +44,7 @@ class Calibration:
     conditional: bool = False
     operating_point: Mapping[str, Any] | None = None
     costs: tuple[tuple[float, ...], ...] | None = None
-    familiarity: Familiarity | None = None
+    acceptance: Acceptance | None = None
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,27 +98,33 @@ class Calibration:
         by_class = self.conditional if conditional is None else conditional
         return prediction_sets(probabilities, self.quantiles[key], conditional=by_class, keep_empty=keep_empty)
 
-    def decide(self, logits: np.ndarray, features: np.ndarray) -> Decisions:
+    def decide(self, logits: np.ndarray, features: np.ndarray, looks: Sequence[FirstLook]) -> Decisions:
         """Return what is said about images.
 
         Args:
             logits: float32, shape (n, 4).
             features: Pooled features before the head, float32, shape (n, channels).
+            looks: What each of the pictures tells; an uncalibrated model needs none.
 
         Raises:
             EvaluationError: A logit or feature is NaN or infinite.
         """
         probabilities = self.probabilities(logits)
-        known = self.familiarity
         point = self.operating_point
+        familiarity, reasons = None, ("",) * len(logits)
+        if self.acceptance is not None:
+            numbers = np.stack([look.numbers for look in looks])
+            familiarity = 1 - self.acceptance.strangeness(numbers, features, logits)
+            reasons = self.acceptance.reasons(looks, features, logits)
         return Decisions(
             probabilities=probabilities,
             prediction_sets=self.sets(probabilities),
             recommended=probabilities.argmax(axis=1)
             if point is None
             else recommended_labels(probabilities, float(point["threshold"]), cost_matrix=self.cost_matrix),
-            familiarity=None if known is None else known.score(features, logits),
-            refused=np.zeros(len(logits), dtype=bool) if known is None else known.refused(features, logits),
+            familiarity=familiarity,
+            refused=np.array([bool(reason) for reason in reasons], dtype=bool),
+            reasons=reasons,
         )
 
     @property
@@ -126,7 +133,7 @@ class Calibration:
         return None if self.costs is None else np.array(self.costs, dtype=np.float64)
 
     def to_json(self) -> dict[str, Any] | None:
-        """Return everything but the arrays of `familiarity` as plain values; None when nothing was fitted."""
+        """Return everything but the arrays of `acceptance` as plain values; None when nothing was fitted."""
         if not self.is_fitted:
             return None
         return {
@@ -138,7 +145,7 @@ class Calibration:
             "conditional": self.conditional,
             "operating_point": None if self.operating_point is None else dict(self.operating_point),
             "costs": None if self.costs is None else [list(row) for row in self.costs],
-            "familiarity": None if self.familiarity is None else self.familiarity.to_tensors()[1],
+            "acceptance": None if self.acceptance is None else self.acceptance.to_tensors()[1],
             "fitted_on": dict(self.fitted_on),
         }
 
@@ -148,7 +155,7 @@ class Calibration:
 
         Args:
             content: Plain values.
-            tensors: Arrays of `familiarity`, empty where it has none.
+            tensors: Arrays of `acceptance`, empty where it has none.
 
         Raises:
             BundleError: Something is missing or impossible.
@@ -156,7 +163,7 @@ class Calibration:
         if content is None:
             return cls()
         try:
-            known = content["familiarity"]
+            known = content["acceptance"]
             return cls(
                 temperature=float(content["temperature"]),
                 scales=_numbers(content["scales"]),
@@ -166,7 +173,7 @@ class Calibration:
                 conditional=bool(content["conditional"]),
                 operating_point=content["operating_point"],
                 costs=None if content["costs"] is None else tuple(tuple(map(float, row)) for row in content["costs"]),
-                familiarity=None if known is None else Familiarity.from_tensors(tensors, known),
+                acceptance=None if known is None else Acceptance.from_tensors(tensors, known),
                 fitted_on=content["fitted_on"],
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -28,8 +28,8 @@ def write_calibration(calibration: Calibration, folder: Path) -> None:
     content = json.loads((folder / BUNDLE_FILE).read_text(encoding="utf-8"))
     values = calibration.to_json()
     kept = None
-    if values is not None and calibration.familiarity is not None:
-        data = save_arrays(dict(calibration.familiarity.to_tensors()[0]))
+    if values is not None and calibration.acceptance is not None:
+        data = save_arrays(dict(calibration.acceptance.to_tensors()[0]))
         digest = hashlib.sha256(data).hexdigest()
         kept = PATTERN.replace("*", digest[:16])
         write_atomically(folder / kept, data)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from tumorscope.apps.trust import HELD_FILE, LOGITS_FILE, TRUST_FILE, array_byte
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.split import CALIBRATION
 from tumorscope.data.training_images import TrainingImages
-from tumorscope.errors import EvaluationError, OutputError
+from tumorscope.errors import BundleError, EvaluationError, OutputError
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.answering import answer_rows
 from tumorscope.evaluation.calibrate import calibrate
@@ -33,7 +34,7 @@ from tumorscope.explanation.explain import ExplainChoices
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, save_bundle
 from tumorscope.models.calibration import Calibration
-from tumorscope.models.calibration_files import made_from, write_calibration
+from tumorscope.models.calibration_files import made_from, read_calibration, write_calibration
 from tumorscope.models.device import Device, torch_device
 from tumorscope.models.starting import find_start
 from tumorscope.predictions import Predictions, read_predictions, write_predictions
@@ -141,16 +142,17 @@ class Stages:
             EvaluationError: The run's manifest is not the one that the model was trained from.
         """
         model, manifest = self.folder.model(name), self.folder.manifest()
-        bundle = load_bundle(model)
+        bundle = load_bundle(model, calibrated=False)
         if bundle.split_fingerprint != manifest.split_fingerprint:
             raise EvaluationError(
                 f"{model}: trained from another manifest or split than {self.folder.manifest_path} is now, so images that it was "
                 "trained on might be taken for new ones. Restore the manifest, or train again."
             )
-        before = bundle.calibration.fitted_on
+        before = (read_bundle_json(model).get("calibration") or {}).get("fitted_on", {})
         wanted = promises or Promises.model_validate(before.get("promises") or self.folder.recipe().promises)
         if before.get("promises") == wanted.model_dump(mode="json") and (model / HELD_FILE).is_file():
-            return bundle.calibration
+            with suppress(BundleError):  # a damaged one is fitted anew
+                return read_calibration(model, read_bundle_json(model))
         started, cache = time.monotonic(), self.cache()
         split = CALIBRATION if any(record.split == CALIBRATION for record in manifest) else "validation"
         with self.reporter.counting(f"calibrate {name}") as progress:

@@ -97,8 +97,12 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     write_atomically(folder / BUNDLE_FILE, json.dumps(content, indent=1) + "\n")
 
 
-def load_bundle(folder: Path) -> Bundle:
+def load_bundle(folder: Path, *, calibrated: bool = True) -> Bundle:
     """Read what `save_bundle` wrote.
+
+    Args:
+        folder: Of the bundle.
+        calibrated: Whether its calibration is read too; without it a damaged one is in nobody's way.
 
     Raises:
         BundleError: A file is missing, altered, or of a version this Tumorscope does not know.
@@ -128,7 +132,7 @@ def load_bundle(folder: Path) -> Bundle:
         split_fingerprint=content["split_fingerprint"],
         trained_on=frozenset(content["trained_on"]),
         created=content["created"],
-        calibration=read_calibration(folder, content),
+        calibration=read_calibration(folder, content) if calibrated else Calibration(),
     )
 
 

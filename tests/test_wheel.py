@@ -15,13 +15,14 @@ def test_a_built_wheel_carries_the_bundled_model_the_recipes_and_the_templates(t
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     inside = tmp_path / "src" / "tumorscope" / "models" / "bundled"
-    for name in ("bundle.json", "model.safetensors", "CARD.md"):
+    for name in ("bundle.json", "model.safetensors", "network.onnx", "CARD.md"):
         (inside / name).write_text("x")
     built = next(wheel.WheelBuilder(str(tmp_path)).build(directory=str(tmp_path / "dist"), versions=["standard"]))
     names = zipfile.ZipFile(built).namelist()
     for name in (
         "models/bundled/bundle.json",
         "models/bundled/model.safetensors",
+        "models/bundled/network.onnx",
         "models/bundled/CARD.md",
         "training/recipes/default.toml",
         "reporting/templates/study_report.html.j2",

@@ -13,6 +13,7 @@
     ├── BundleError             a stored model that cannot be trusted or loaded
     ├── TrainingError           a training that diverged or cannot be resumed
     ├── EvaluationError         a measurement that would mean nothing
+    ├── FindingError            a finding that contradicts itself, or is of another version
     └── OutputError             a place that cannot be written
     UsageError                  exit status 2, options that exclude each other
 
@@ -69,6 +70,10 @@ class TrainingError(TumorscopeError):
 
 class EvaluationError(TumorscopeError):
     """A measurement was asked for that would mean nothing."""
+
+
+class FindingError(TumorscopeError):
+    """A finding contradicts itself, or what was read is none of this version."""
 
 
 class OutputError(TumorscopeError):

@@ -20,7 +20,7 @@ from tumorscope.errors import EvaluationError
 from tumorscope.explanation.content import write_images
 from tumorscope.explanation.summary import MeasuredImage
 from tumorscope.labels import LABELS
-from tumorscope.models.bundle import read_bundle_json
+from tumorscope.models.bundle_files import read_bundle_json
 from tumorscope.training.recipe import load_recipe
 
 

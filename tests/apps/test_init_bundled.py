@@ -10,7 +10,7 @@ from PIL import Image
 from tumorscope.errors import BundleError, EvaluationError
 from tumorscope.labels import LABELS
 from tumorscope.manifest import read_manifest
-from tumorscope.models.bundle import read_bundle_json, short_digest
+from tumorscope.models.bundle_files import read_bundle_json, short_digest
 
 SMALL = ("--image-size", "64", "--epochs", "1", "--models", "cnn", "--recipe", "plain")
 

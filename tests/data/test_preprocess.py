@@ -37,6 +37,24 @@ def test_a_flat_scan_stays_flat_at_every_size(shape):
     assert (grid == 77).any()
 
 
+def test_enlarging_interpolates_linearly_between_pixel_centres():
+    """16 rows of 0, 8, 16 ... on 32: centres lie at -1/4, 1/4, 3/4 ... of the old rows, held at the ends."""
+    ramp = np.repeat(np.arange(16, dtype=np.uint8)[:, None] * 8, 16, axis=1)
+    expected = ((np.arange(32) + 0.5) / 2 - 0.5).clip(0, 15) * 8
+    grid = Preprocessing(image_size=32).grid(scan_of(ramp))
+    np.testing.assert_array_equal(grid, np.repeat(expected[:, None], 32, axis=1))
+    np.testing.assert_array_equal(Preprocessing(image_size=32).grid(scan_of(ramp.T)), grid.T)
+
+
+def test_shrinking_weighs_neighbours_by_their_distance():
+    """By a factor of two a centre lies between two pixels: three quarters of the weight on them, an eighth on each next one."""
+    pixels = np.zeros((64, 64), dtype=np.uint8)
+    pixels[20] = 160
+    column = Preprocessing(image_size=32).grid(scan_of(pixels))[:, 5]
+    assert column[9:12].tolist() == [20, 60, 0]
+    assert column.sum() == 80
+
+
 def test_shrinking_skips_no_pixel():
     pixels = np.zeros((640, 640), dtype=np.uint8)
     pixels[::2] = 200

@@ -5,7 +5,8 @@ import torch
 
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import BundleError
-from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, save_bundle
+from tumorscope.models.bundle import Bundle, load_bundle, save_bundle
+from tumorscope.models.bundle_files import read_bundle_json
 from tumorscope.models.network import build
 
 

@@ -14,7 +14,7 @@ from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.parts import right_by_part
 from tumorscope.explanation.content import read_images
 from tumorscope.manifest import Manifest, read_manifest
-from tumorscope.models.bundle import read_bundle_json, short_digest
+from tumorscope.models.bundle_files import read_bundle_json, short_digest
 from tumorscope.models.network import NETWORKS
 from tumorscope.models.shipped import BUNDLED, shipped_folder
 from tumorscope.predictions import read_predictions

@@ -15,8 +15,11 @@ from tumorscope.apps.options import (
     DeviceName,
     DeviceOption,
     DevicesOption,
+    EngineName,
     EpochsOption,
+    ExportFormat,
     FoldsOption,
+    HeatmapKind,
     InitOption,
     LimitOption,
     ManifestArgument,
@@ -363,6 +366,69 @@ def card(
     else:
         write_atomically(output, text)
         typer.echo(output)
+
+
+@app.command()
+def predict(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files of scans (pictures, TIFF, NPY, NPZ, MATLAB, NIfTI, DICOM), or folders that are searched for them."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="Folder of a trained model, or bundled: the one that comes with Tumorscope.")
+    ] = "bundled",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write instead of printing: .jsonl (one finding a line), .csv or .parquet. The same command goes on with "
+            "it after a kill.",
+        ),
+    ] = None,
+    heatmaps: Annotated[
+        HeatmapKind | None, typer.Option(help="Also write the map of every scan: overlay is a PNG, raw an NPY of floats.")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Also write a page for every scan.")] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="What runs the network; torch takes a GPU when there is one.")
+    ] = EngineName.openvino,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode files; a processor each by default.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Scans that the network is given together.")] = 32,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many files.")] = None,
+) -> None:
+    """Answer for scans: label, probabilities, where the model looked. No GPU and no network needed."""
+    from tumorscope.apps.predicting import PredictChoices, predict_files
+
+    choices = PredictChoices(
+        paths=paths,
+        model=model,
+        output=output,
+        heatmaps=None if heatmaps is None else heatmaps.value,
+        html=html,
+        engine=engine.value,
+        workers=workers,
+        batch_size=batch_size,
+        limit=limit,
+    )
+    if predict_files(choices, _reporter()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Folder of a trained model, or bundled: the one that comes with Tumorscope.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="What the other program reads.")] = ExportFormat.onnx,
+) -> None:
+    """Write a trained network with its maps for other programs, with a file that says what goes in and what comes out."""
+    from tumorscope.apps.exporting import export_model
+
+    for path in export_model(model, form.value, output):
+        typer.echo(path)
+    _reporter().say(DISCLAIMER)
 
 
 @app.command()

@@ -35,7 +35,7 @@ from tumorscope.explanation.examples import pick_examples, pick_mistakes
 from tumorscope.explanation.summary import OWN
 from tumorscope.labels import LABELS
 from tumorscope.manifest import SPLITS, TWIN_IN_TRAIN, Manifest
-from tumorscope.models.bundle import BUNDLE_FILE, library_versions
+from tumorscope.models.bundle_files import BUNDLE_FILE, library_versions
 from tumorscope.predictions import Predictions, read_predictions, write_predictions
 from tumorscope.reporting.study import AugmentationExamples, ExplainedScan, ModelResult, Study
 from tumorscope.reporting.study_report import write_report

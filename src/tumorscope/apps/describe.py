@@ -17,6 +17,7 @@ from tumorscope.apps.run_folder import RunFolder, read_content
 from tumorscope.errors import BundleError, ManifestError
 from tumorscope.labels import LABELS, label_info
 from tumorscope.manifest import SPLITS, read_manifest
+from tumorscope.models.bundle_files import read_bundle_json
 from tumorscope.models.shipped import BUNDLED, shipped_folder
 from tumorscope.training.recipe import load_recipe, shipped_recipes
 
@@ -68,8 +69,6 @@ def describe(path: Path) -> str:
 
 
 def _describe_model(path: Path) -> str:
-    from tumorscope.models.bundle import read_bundle_json
-
     content = read_bundle_json(path)
     content["trained_on"] = f"{len(content['trained_on'])} images"
     return json.dumps(content, indent=1)

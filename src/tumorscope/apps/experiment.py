@@ -169,7 +169,7 @@ def _with_external_test(manifest: Manifest, choices: Choices, reporter: Reporter
     if not choices.tests or choices.folds is not None or any(record.split == "test" for record in manifest):
         return manifest
     from tumorscope.data.audit.audit import audit_groups, outside_of
-    from tumorscope.models.bundle import short_digest
+    from tumorscope.models.bundle_files import short_digest
 
     joined, notes = list(_absolute_records(manifest)), []
     for path in choices.tests:

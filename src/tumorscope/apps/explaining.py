@@ -21,7 +21,8 @@ from tumorscope.explanation.content import content_of, write_images, write_peaks
 from tumorscope.explanation.explain import ExplainChoices, Explanation, explain
 from tumorscope.explanation.looking import Looker
 from tumorscope.manifest import Manifest
-from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json
+from tumorscope.models.bundle import Bundle, load_bundle
+from tumorscope.models.bundle_files import read_bundle_json
 from tumorscope.models.device import Device, torch_device
 from tumorscope.storage import write_atomically
 

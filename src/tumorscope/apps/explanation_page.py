@@ -16,7 +16,7 @@ from tumorscope.explanation.content import tables_of
 from tumorscope.explanation.examples import pick_by_map
 from tumorscope.explanation.explain import ExplainChoices
 from tumorscope.labels import NO_TUMOUR
-from tumorscope.models.bundle import BUNDLE_FILE
+from tumorscope.models.bundle_files import BUNDLE_FILE
 from tumorscope.models.device import Device
 from tumorscope.reporting.explanation_report import CaptionedScan, ExplainedModel, ExplanationPage, write_explanation_page
 from tumorscope.reporting.study import FourMaps

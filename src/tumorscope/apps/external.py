@@ -30,7 +30,8 @@ from tumorscope.explanation.outlines import read_outlines
 from tumorscope.explanation.pointing import points_of, summarise_points
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, read_manifest, write_manifest
-from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, short_digest
+from tumorscope.models.bundle import Bundle, load_bundle
+from tumorscope.models.bundle_files import read_bundle_json, short_digest
 from tumorscope.models.calibration_files import made_from
 from tumorscope.models.device import Device, torch_device
 from tumorscope.predictions import Decisions

@@ -31,6 +31,28 @@ class DeviceName(StrEnum):
     cuda = "cuda"
 
 
+class EngineName(StrEnum):
+    """What runs a trained network."""
+
+    openvino = "openvino"
+    onnxruntime = "onnxruntime"
+    torch = "torch"
+
+
+class HeatmapKind(StrEnum):
+    """How a map is written."""
+
+    overlay = "overlay"
+    raw = "raw"
+
+
+class ExportFormat(StrEnum):
+    """What a network is written as."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+
+
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
 ManifestArgument = Annotated[Path, typer.Argument(help="Manifest made by `tumorscope index` or `split`.")]
 ModelsOption = Annotated[str, typer.Option(help="Networks, separated by commas: mobilenet_v2, cnn.")]

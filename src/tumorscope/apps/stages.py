@@ -32,7 +32,8 @@ from tumorscope.evaluation.metrics import summarise
 from tumorscope.evaluation.twin_free import summarise_part, twin_free_rows
 from tumorscope.explanation.explain import ExplainChoices
 from tumorscope.manifest import Manifest
-from tumorscope.models.bundle import Bundle, load_bundle, read_bundle_json, save_bundle
+from tumorscope.models.bundle import Bundle, load_bundle, save_bundle
+from tumorscope.models.bundle_files import read_bundle_json
 from tumorscope.models.calibration import Calibration
 from tumorscope.models.calibration_files import made_from, read_calibration, write_calibration
 from tumorscope.models.device import Device, torch_device

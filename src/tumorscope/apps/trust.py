@@ -19,7 +19,7 @@ from tumorscope.evaluation.twin_free import twin_free_rows
 from tumorscope.explanation.outlines import read_outlines
 from tumorscope.explanation.summary import size_of
 from tumorscope.labels import LABELS, display_name
-from tumorscope.models.bundle import read_bundle_json
+from tumorscope.models.bundle_files import read_bundle_json
 from tumorscope.models.calibration import Calibration
 from tumorscope.models.calibration_files import read_calibration
 from tumorscope.predictions import Predictions, read_predictions

@@ -100,16 +100,19 @@ class Preprocessing:
             uint8, shape (image_size, image_size). Rounding here is part of preprocessing, so a cached array and a fresh
             one give the same probabilities.
         """
-        eight_bit = self.eight_bit(scan.pixels)
-        part = self._framed_of(eight_bit).cut(eight_bit)
+        return self.framed_grid(self.eight_bit(scan.pixels))[0]
+
+    def framed_grid(self, eight_bit: np.ndarray) -> tuple[np.ndarray, Framing]:
+        """Return a scan on the network's grid, as `grid` does, and the part of it that is there, found once for both.
+
+        Args:
+            eight_bit: The scan's intensities from `eight_bit`, uint8, shape (rows, columns).
+        """
+        framing = self._framed_of(eight_bit)
+        part = framing.cut(eight_bit)
         rows, columns = self._fitted(part.shape)
-        if (rows, columns) == part.shape:
-            inner = part
-        else:
-            inner = np.rint(
-                _resize_matrix(part.shape[0], rows) @ part.astype(np.float32) @ _resize_matrix(part.shape[1], columns).T
-            )
-        return self._framed(inner.astype(np.uint8))
+        inner = part if (rows, columns) == part.shape else np.rint(_resized(part, rows, columns))
+        return self._framed(inner.astype(np.uint8)), framing
 
     def framing(self, scan: Scan) -> Framing:
         """Return the part of a scan that goes onto the grid; the whole of it where no head can be made out."""
@@ -123,8 +126,7 @@ class Preprocessing:
         if not head.any():
             return whole
         around = round(_HEAD_MARGIN * max(eight_bit.shape))
-        spans = [_span(places, length, around) for places, length in zip(np.nonzero(head), head.shape, strict=True)]
-        (top, rows), (left, columns) = spans
+        (top, rows), (left, columns) = (_span(np.flatnonzero(head.any(axis=axis)), head.shape[1 - axis], around) for axis in (1, 0))
         return Framing(whole.shape, top, left, rows, columns)
 
     def eight_bit(self, pixels: np.ndarray) -> np.ndarray:
@@ -143,8 +145,7 @@ class Preprocessing:
         """
         part = framing.cut(mask)
         rows, columns = self._fitted(part.shape)
-        inner = _resize_matrix(part.shape[0], rows) @ part.astype(np.float32) @ _resize_matrix(part.shape[1], columns).T
-        return self._framed(inner >= 0.5)
+        return self._framed(_resized(part, rows, columns) >= 0.5)
 
     def to_scan(self, rows: np.ndarray, columns: np.ndarray, framing: Framing) -> tuple[np.ndarray, np.ndarray]:
         """Map points from the network's grid onto the scan's own grid.
@@ -206,19 +207,40 @@ class Preprocessing:
 
 
 def _span(places: np.ndarray, length: int, around: int) -> tuple[int, int]:
-    """Return where places along an axis begin, with a margin as far as there is room, and how long they reach."""
-    first, after = max(0, int(places.min()) - around), min(length, int(places.max()) + 1 + around)
+    """Return where ordered places along an axis begin, with a margin as far as there is room, and how long they reach."""
+    first, after = max(0, int(places[0]) - around), min(length, int(places[-1]) + 1 + around)
     return first, after - first
 
 
+def _resized(part: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Return an array at another size, float32, by linear interpolation, widened when shrinking so that no pixel is skipped.
+
+    Not by products of matrices: threads that decode many files at once would wait for the threads of a linear algebra library,
+    and its roundings differ from machine to machine.
+    """
+    shorter = _along_rows(part.astype(np.float32), rows)
+    resized: np.ndarray = _along_rows(np.ascontiguousarray(shorter.T), columns).T
+    return resized
+
+
+def _along_rows(values: np.ndarray, size: int) -> np.ndarray:
+    taps = _taps(len(values), size)
+    result: np.ndarray = values[taps[0][0]] * taps[0][1]
+    for places, weights in taps[1:]:
+        result += values[places] * weights
+    return result
+
+
 @lru_cache(maxsize=512)
-def _resize_matrix(size_in: int, size_out: int) -> np.ndarray:
-    """Weights (size_out, size_in) of linear interpolation, widened when shrinking so that no pixel is skipped."""
+def _taps(size_in: int, size_out: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """For every result the inputs that it is made of, one after the other: places (size_out,) and weights (size_out, 1)."""
     scale = size_in / size_out
     centres = (np.arange(size_out) + 0.5) * scale - 0.5
     distance = np.abs(np.arange(size_in)[None, :] - centres[:, None])
     weights = np.clip(1 - distance / max(scale, 1.0), 0, None)
-    weights /= weights.sum(axis=1, keepdims=True)
-    result: np.ndarray = weights.astype(np.float32)
-    result.setflags(write=False)
-    return result
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    count = int((weights > 0).sum(axis=1).max())
+    first = np.minimum((weights > 0).argmax(axis=1), size_in - count)
+    places = first[:, None] + np.arange(count)
+    chosen = np.take_along_axis(weights, places, axis=1)
+    return tuple((places[:, tap].copy(), chosen[:, tap, None].copy()) for tap in range(count))

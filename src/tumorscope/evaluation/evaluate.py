@@ -11,7 +11,8 @@ from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.answering import answer_grids, answer_rows
 from tumorscope.manifest import Manifest
-from tumorscope.models.bundle import Bundle, short_digest
+from tumorscope.models.bundle import Bundle
+from tumorscope.models.bundle_files import short_digest
 from tumorscope.models.calibration import Calibration
 from tumorscope.predictions import Decisions, Predictions
 from tumorscope.scan import Scan

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import metadata
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from tumorscope import DISCLAIMER, __version__
+from tumorscope import DISCLAIMER
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import BundleError
 from tumorscope.labels import LABELS
+from tumorscope.models.bundle_files import (
+    BUNDLE_FILE,
+    GRAPH_FILE,
+    SCHEMA_VERSION,
+    WEIGHTS_FILE,
+    Graph,
+    library_versions,
+    read_bundle_json,
+    read_weights,
+    short_digest,
+)
 from tumorscope.models.calibration import Calibration
 from tumorscope.models.calibration_files import read_calibration
-from tumorscope.models.network import NETWORKS, Classifier, build
+from tumorscope.models.graph import network_graph
+from tumorscope.models.network import Classifier, build
 from tumorscope.storage import write_atomically
-
-SCHEMA_VERSION = 1
-WEIGHTS_FILE = "model.safetensors"
-BUNDLE_FILE = "bundle.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,18 +70,14 @@ class Bundle:
         return short_digest(sha256) in self.trained_on
 
 
-def short_digest(sha256: str) -> str:
-    """Return the part of a pixel digest that a bundle remembers."""
-    return sha256[:16]
-
-
 def save_bundle(bundle: Bundle, folder: Path) -> None:
-    """Write `model.safetensors` and then `bundle.json`, which makes the folder a bundle.
+    """Write weights, the graph that answers with them, and then `bundle.json`, which makes the folder a bundle.
 
     Raises:
         OutputError: The folder cannot be written.
     """
     weights = save_tensors({key: value.contiguous() for key, value in bundle.network.state_dict().items()})
+    graph = network_graph(bundle.network, bundle.preprocessing, weights)
     content = {
         "schema_version": SCHEMA_VERSION,
         "disclaimer": DISCLAIMER,
@@ -89,11 +91,13 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         "data_fingerprint": bundle.data_fingerprint,
         "split_fingerprint": bundle.split_fingerprint,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "graph": {"sha256": hashlib.sha256(graph).hexdigest(), "cells": asdict(bundle.network.cell_grid())},
         "created": bundle.created,
         "versions": library_versions(),
         "trained_on": sorted(bundle.trained_on),
     }
     write_atomically(folder / WEIGHTS_FILE, weights)
+    write_atomically(folder / GRAPH_FILE, graph)
     write_atomically(folder / BUNDLE_FILE, json.dumps(content, indent=1) + "\n")
 
 
@@ -108,16 +112,7 @@ def load_bundle(folder: Path, *, calibrated: bool = True) -> Bundle:
         BundleError: A file is missing, altered, or of a version this Tumorscope does not know.
     """
     content = read_bundle_json(folder)
-    try:
-        weights = (folder / WEIGHTS_FILE).read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"{folder}: {WEIGHTS_FILE} cannot be read ({error.strerror}). Train again, or restore the file."
-        ) from error
-    if hashlib.sha256(weights).hexdigest() != content["weights_sha256"]:
-        raise BundleError(
-            f"{folder}: {WEIGHTS_FILE} is not the file that {BUNDLE_FILE} was written for. Restore both from one source."
-        )
+    weights = read_weights(folder, content)
     network = build(content["network"], output_stride=content.get("output_stride"))  # bundles of before had none
     try:
         network.load_state_dict(load_tensors(weights))
@@ -136,31 +131,10 @@ def load_bundle(folder: Path, *, calibrated: bool = True) -> Bundle:
     )
 
 
-def read_bundle_json(folder: Path) -> dict[str, Any]:
-    """Return the checked content of a bundle's JSON file.
-
-    Raises:
-        BundleError: It is missing, not JSON, or of a version or with labels this Tumorscope does not know.
-    """
-    path = folder / BUNDLE_FILE
-    if not path.is_file():
-        raise BundleError(f"{folder}: no {BUNDLE_FILE}, so no finished model. Finish its training with the command that began it.")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BundleError(f"{path}: not readable as JSON ({error}). Restore the file.") from error
-    if content.get("schema_version") != SCHEMA_VERSION:
-        raise BundleError(
-            f"{path}: schema version {content.get('schema_version')}; Tumorscope {__version__} reads {SCHEMA_VERSION}."
-        )
-    if content.get("labels") != list(LABELS) or content.get("network") not in NETWORKS:
-        raise BundleError(
-            f"{path}: network {content.get('network')} with labels {content.get('labels')} is not one that is known here."
-        )
-    return content
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of what a result depends on."""
-    names = ("torch", "torchvision", "lightning", "kornia", "numpy", "scikit-learn", "pillow")
-    return {"tumorscope": __version__, "python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+def make_graph(folder: Path) -> Graph:
+    """Return the network of a bundle with its weights inside, for bundles of before that hold no graph; raises as `load_bundle`."""
+    bundle = load_bundle(folder)
+    weights = read_weights(folder, read_bundle_json(folder))
+    cells = bundle.network.cell_grid()
+    graph = network_graph(bundle.network, bundle.preprocessing, weights, embed=True)
+    return Graph(graph, stride=cells.stride, start=cells.start)

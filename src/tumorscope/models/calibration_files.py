@@ -12,10 +12,10 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from tumorscope.errors import BundleError
+from tumorscope.models.bundle_files import BUNDLE_FILE
 from tumorscope.models.calibration import Calibration
 from tumorscope.storage import write_atomically
 
-BUNDLE_FILE = "bundle.json"
 PATTERN = "calibration-*.safetensors"
 
 

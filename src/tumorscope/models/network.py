@@ -107,18 +107,6 @@ class Classifier(nn.Module):
         return CellGrid(stride=jump, start=start)
 
 
-class WithMaps(nn.Module):
-    """A classifier whose output is its whole `Answer`, so that an export carries the maps of every label too."""
-
-    def __init__(self, network: Classifier) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Answer:
-        """Return logits, maps and pooled features for normalised images of shape (batch, 3, h, w)."""
-        return self.network.answer(images)
-
-
 def _rows(value: object) -> int:
     first = value[0] if isinstance(value, tuple) else value
     if not isinstance(first, int):

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tumorscope.errors import BundleError
-from tumorscope.models.bundle import BUNDLE_FILE, WEIGHTS_FILE, load_bundle, read_bundle_json
+from tumorscope.models.bundle import load_bundle
+from tumorscope.models.bundle_files import BUNDLE_FILE, WEIGHTS_FILE, read_bundle_json
 from tumorscope.models.network import Classifier, initialise, started_from
 from tumorscope.models.shipped import BUNDLED, shipped_folder
 

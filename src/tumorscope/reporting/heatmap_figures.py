@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from tumorscope.explanation.attention import peak_of
 from tumorscope.labels import LABELS, label_info
+from tumorscope.overlay import STRONGEST_ALPHA
 from tumorscope.reporting.figures import INK, MUTED
 from tumorscope.reporting.report_tables import percent
 from tumorscope.reporting.study import AugmentationExamples, ExplainedScan, FourMaps
 
 COLOURS = "inferno"
-STRONGEST_ALPHA = 0.75
 OUTLINE_COLOUR = "#00e5ff"
 LEGEND = "Colour: raw Grad-CAM, more opaque where higher. Cross: highest value. Cyan line: outline of the tumour, where known."
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from tumorscope.explanation.attention import peak_of
 from tumorscope.labels import LABELS, label_info
-from tumorscope.reporting.heatmap_figures import STRONGEST_ALPHA, answer_words, overlay_colours
+from tumorscope.overlay import STRONGEST_ALPHA
+from tumorscope.reporting.heatmap_figures import answer_words, overlay_colours
 from tumorscope.reporting.report_tables import percent
 from tumorscope.reporting.study import ExplainedScan, FourMaps
 

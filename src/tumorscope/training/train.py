@@ -20,7 +20,8 @@ from tumorscope.data.sources import recognise
 from tumorscope.data.split import check_split
 from tumorscope.data.training_images import TrainingImages
 from tumorscope.errors import UsageError
-from tumorscope.models.bundle import Bundle, short_digest
+from tumorscope.models.bundle import Bundle
+from tumorscope.models.bundle_files import short_digest
 from tumorscope.models.device import Device, torch_device
 from tumorscope.models.network import RANDOM_WEIGHTS, Classifier, build
 from tumorscope.models.starting import Start, start_network

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,7 +56,9 @@ def test_without_twins_to_tell_apart_there_is_one_part(answered):
 
 def test_folds_are_pooled_image_by_image(answered):
     folds = [answered_by(answered, seed=seed, n=n, held=300)[1] for seed, n in ((1, 200), (2, 400))]
+    folds[1] = replace(folds[1], parts={"class": folds[1].parts["class"]})
     joined = pooled(folds)
+    assert joined.parts["plane"][200:] == ("",) * 400
     assert len(joined.predictions) == len(joined.groups) == len(joined.before) == 600
     assert joined.predictions.decisions.familiarity is None
     content = measured_trust(joined)["all"]

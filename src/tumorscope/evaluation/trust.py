@@ -95,6 +95,7 @@ def pooled(parts: Sequence[Tested]) -> Tested:
     """Return the images of several models, the folds of a cross-validation, as one test set; no image twice."""
     decisions = [part.predictions.decisions for part in parts]
     known = [decided for decided in decisions if decided is not None]
+    kinds = list(dict.fromkeys(by for part in parts for by in part.parts))
     joined = Decisions(
         probabilities=np.concatenate([decided.probabilities for decided in known]),
         prediction_sets=_joined([decided.prediction_sets for decided in known]),
@@ -112,7 +113,7 @@ def pooled(parts: Sequence[Tested]) -> Tested:
         before=np.concatenate([part.before for part in parts]),
         sets={key: np.concatenate([part.sets[key] for part in parts]) for key in parts[0].sets},
         groups=tuple(group for part in parts for group in part.groups),
-        parts={by: tuple(name for part in parts for name in part.parts[by]) for by in parts[0].parts},
+        parts={by: tuple(name for part in parts for name in part.parts.get(by, ("",) * len(part.groups))) for by in kinds},
         fitted=np.concatenate([part.fitted for part in parts]),
     )
 

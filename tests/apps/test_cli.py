@@ -99,15 +99,18 @@ def test_stages_one_by_one_give_what_run_gives(tumorscope, banded_folder, tmp_pa
             tmp_path / "split.csv",
             "--validation-share",
             load_recipe("phantom").validation_share,
+            "--calibration-share",
+            load_recipe("phantom").calibration_share,
         )[0]
         == 0
     )
     train = ("train", tmp_path / "split.csv", "--out", parts, "--models", "cnn", "--recipe", "phantom", *SMALL)
     assert tumorscope(*train)[0] == 0
-    for verb in ("evaluate", "explain", "report"):
+    for verb in ("calibrate", "evaluate", "explain", "report"):
         assert tumorscope(verb, parts)[0] == 0, verb
     a, b = (read_predictions(run / "cnn" / "predictions.csv") for run in (whole, parts))
     np.testing.assert_array_equal(a.probabilities, b.probabilities)
+    np.testing.assert_array_equal(a.decisions.prediction_sets, b.decisions.prediction_sets)
     assert (parts / "report.html").is_file()
 
 

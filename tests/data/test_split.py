@@ -304,6 +304,13 @@ def test_calibration_is_cut_from_training_by_group_and_is_none_where_its_share_i
     assert kept == {path for path, side in sides(split).items() if side in ("validation", "test")}
 
 
+def test_data_too_small_for_a_calibration_split_go_without_and_say_so():
+    split = split_manifest(manifest_of(*patients(3, 4)), calibration_share=0.2)
+    assert not any(split.counts("calibration").values())
+    assert "No calibration split was cut" in " ".join(split.notes)
+    check_split(split)
+
+
 def test_a_given_calibration_split_is_kept():
     given = [replace(record, path=f"c/{record.path}", sha256=f"c{record.sha256}") for record in plain(3, split="calibration")]
     split = split_manifest(manifest_of(*plain(30, split="train"), *given), calibration_share=0.3)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from tumorscope import DISCLAIMER
+from tumorscope.apps import probing
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.crew import Crew, Order
 from tumorscope.apps.explaining import RUN_SAMPLE, ExplainOrder, explain_into
-from tumorscope.apps.probing import REFUSAL_FILE, ROBUSTNESS_FILE, RUN_PROBE, refusal_of, robustness_of
+from tumorscope.apps.probing import REFUSAL_FILE, ROBUSTNESS_FILE, refusal_of, robustness_of
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, write_json
 from tumorscope.apps.training_data import training_images
 from tumorscope.apps.trust import HELD_FILE, LOGITS_FILE, TRUST_FILE, array_bytes, some_of_every_label, trust_of, write_held
@@ -220,14 +221,14 @@ class Stages:
         self._add_duration(f"trust {name}", started)
         return content
 
-    def probe(self, name: str, *, sample: int = RUN_PROBE) -> dict[str, Any]:
+    def probe(self, name: str, *, sample: int | None = None) -> dict[str, Any]:
         """Return how the model stands corrupted scans and store it, and what it makes of images of another kind; once done on at
-        least so many images, it is kept."""
+        least so many images, by default `RUN_PROBE`, it is kept."""
         model = self.folder.model(name)
         stamp = made_from(read_bundle_json(model))
         stored = read_content(model / ROBUSTNESS_FILE)
         manifest = self.folder.manifest()
-        wanted = min(sample, sum(record.split == "test" for record in manifest))
+        wanted = min(sample or probing.RUN_PROBE, sum(record.split == "test" for record in manifest))
         if stored.get("made_from") == stamp and stored["images"] >= wanted:
             return stored
         started, device = time.monotonic(), torch_device(self.device)

@@ -184,7 +184,11 @@ def _cut_validation(manifest: Manifest, share: float, *, seed: int) -> Manifest:
 def _cut_calibration(manifest: Manifest, share: float, *, seed: int) -> Manifest:
     if share == 0 or _has(manifest, CALIBRATION):
         return manifest
-    return _cut_from_training(manifest, share, split=CALIBRATION, seed=seed + 2)
+    try:
+        return _cut_from_training(manifest, share, split=CALIBRATION, seed=seed + 2)
+    except SplitError as error:
+        note = f"No calibration split was cut, so what the models promise rests on validation images: {error}"
+        return manifest.with_records(manifest.records, note=note)
 
 
 def _cut_from_training(manifest: Manifest, share: float, *, split: str, seed: int) -> Manifest:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,22 @@ class Decisions:
             refused=self.refused[rows],
             reasons=tuple(np.array(self.reasons, dtype=object)[rows]) if self.reasons else (),
         )
+
+
+def joined_decisions(parts: Sequence[Decisions]) -> Decisions:
+    """Return what several models that share images out say of all of them, one after the other.
+
+    Familiarity is left out, since the scores of different networks are of different scales.
+    """
+    sets = [part.prediction_sets for part in parts]
+    there = [one for one in sets if one is not None]
+    return Decisions(
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        prediction_sets=np.concatenate(there) if len(there) == len(sets) else None,
+        recommended=np.concatenate([part.recommended for part in parts]),
+        familiarity=None,
+        refused=np.concatenate([part.refused for part in parts]),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

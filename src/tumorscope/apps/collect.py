@@ -36,7 +36,7 @@ from tumorscope.explanation.summary import OWN
 from tumorscope.labels import LABELS
 from tumorscope.manifest import SPLITS, TWIN_IN_TRAIN, Manifest
 from tumorscope.models.bundle_files import BUNDLE_FILE, library_versions
-from tumorscope.predictions import Predictions, read_predictions, write_predictions
+from tumorscope.predictions import Predictions, joined_decisions, read_predictions, write_predictions
 from tumorscope.reporting.study import AugmentationExamples, ExplainedScan, ModelResult, Study
 from tumorscope.reporting.study_report import write_report
 from tumorscope.training.progress import HISTORY_FILE, read_history
@@ -94,12 +94,14 @@ def _pooled(parts: Sequence[RunFolder], file: str, folder: RunFolder) -> Predict
     manifest = folder.manifest()
     row_of = {absolute_path(folder.path, record.path): row for row, record in enumerate(manifest)}
     found = [read_predictions(part.path / file) for part in parts]
+    known = [decided for one in found if (decided := one.decisions) is not None]
     rows = np.array([row_of[absolute_path(part.path, path)] for part, one in zip(parts, found, strict=True) for path in one.paths])
     order = np.argsort(rows)
     return Predictions(
         paths=tuple(manifest.records[row].path for row in rows[order]),
         label_index=np.concatenate([one.label_index for one in found])[order],
         probabilities=np.concatenate([one.probabilities for one in found])[order],
+        decisions=joined_decisions(known).where(order) if len(known) == len(found) else None,
     )
 
 
@@ -286,8 +288,8 @@ def _ancestor_sentences(folder: RunFolder, models: Sequence[ModelResult]) -> lis
 def _scans(panels: Panels | None, predictions: Predictions, rows: Sequence[int]) -> tuple[ExplainedScan, ...]:
     if panels is None:
         return ()
-    scans = (panels.scan(predictions.paths[row], index=row) for row in rows if panels.has(predictions.paths[row]))
-    return tuple(scans)
+    shown = [row for row in rows if panels.has(predictions.paths[row])]
+    return tuple(panels.scan(predictions.paths[row], index=row, probabilities=predictions.probabilities[row]) for row in shown)
 
 
 def _attention(panels: Panels, predictions: Predictions) -> dict[str, dict[str, Any]]:

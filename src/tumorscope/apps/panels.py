@@ -57,10 +57,17 @@ class Panels:
         """Whether an image was explained."""
         return absolute_path(self._root, path) in self._maps
 
-    def scan(self, path: str, *, index: int) -> ExplainedScan:
-        """Return an image with the map of its answer; `index` is its row in the model's predictions."""
+    def scan(self, path: str, *, index: int, probabilities: np.ndarray | None = None) -> ExplainedScan:
+        """Return an image with the map of its answer.
+
+        Args:
+            path: Of the image.
+            index: Its row in the model's predictions.
+            probabilities: What the model answers, shape (4,); None takes what it said while it was explained, before calibration.
+        """
         record, scan, mask = self._drawn(path)
-        probabilities = self._probabilities[absolute_path(self._root, path)]
+        if probabilities is None:
+            probabilities = self._probabilities[absolute_path(self._root, path)]
         predicted = int(probabilities.argmax())
         return ExplainedScan(
             path=record.path,

@@ -36,7 +36,7 @@ def measure_columns(predictions: Predictions) -> dict[str, np.ndarray]:
         else np.where(tumour, (decisions.recommended != _NONE).astype(np.float64), np.nan),
         "coverage": unknown if sets is None else sets[np.arange(n), truth].astype(np.float64),
         "set_size": unknown if sets is None else sets.sum(axis=1).astype(np.float64),
-        "refused": unknown if decisions is None or decisions.familiarity is None else decisions.refused.astype(np.float64),
+        "refused": unknown if decisions is None else decisions.refused.astype(np.float64),
     }
 
 

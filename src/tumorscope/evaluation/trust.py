@@ -16,7 +16,7 @@ from tumorscope.evaluation.subgroups import subgroup_rows
 from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.models.calibration import Calibration
 from tumorscope.models.decisions import scaled_probabilities
-from tumorscope.predictions import Decisions, Predictions
+from tumorscope.predictions import Decisions, Predictions, joined_decisions
 from tumorscope.resampling import mean_intervals, number_groups
 from tumorscope.training.recipe import PROMISED_LEVELS
 
@@ -93,16 +93,9 @@ def as_tested(
 
 def pooled(parts: Sequence[Tested]) -> Tested:
     """Return the images of several models, the folds of a cross-validation, as one test set; no image twice."""
-    decisions = [part.predictions.decisions for part in parts]
-    known = [decided for decided in decisions if decided is not None]
+    known = [decided for part in parts if (decided := part.predictions.decisions) is not None]
     kinds = list(dict.fromkeys(by for part in parts for by in part.parts))
-    joined = Decisions(
-        probabilities=np.concatenate([decided.probabilities for decided in known]),
-        prediction_sets=_joined([decided.prediction_sets for decided in known]),
-        recommended=np.concatenate([decided.recommended for decided in known]),
-        familiarity=None,  # scores of different networks are of different scales
-        refused=np.concatenate([decided.refused for decided in known]),
-    )
+    joined = joined_decisions(known)
     return Tested(
         predictions=Predictions(
             paths=tuple(path for part in parts for path in part.predictions.paths),
@@ -116,11 +109,6 @@ def pooled(parts: Sequence[Tested]) -> Tested:
         parts={by: tuple(name for part in parts for name in part.parts.get(by, ("",) * len(part.groups))) for by in kinds},
         fitted=np.concatenate([part.fitted for part in parts]),
     )
-
-
-def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    there = [array for array in arrays if array is not None]
-    return np.concatenate(there) if len(there) == len(arrays) else None
 
 
 def measured_trust(tested: Tested, *, twin_free: np.ndarray | None = None, seed: int = 0) -> dict[str, Any]:

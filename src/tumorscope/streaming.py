@@ -5,13 +5,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tumorscope.data.opening import open_scans
+from tumorscope.data.slice_choice import SliceChoice
 from tumorscope.engines.engine import Answers, processors
 from tumorscope.errors import TumorscopeError
 from tumorscope.finding import Finding
 from tumorscope.predict import AT_ONCE, Predictor, Prepared
+from tumorscope.scan import Scan
+
+_ALL = SliceChoice()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,19 @@ class FileAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanSource:
+    """A file and how its scans are had.
+
+    Attributes:
+        path: Names it in its answer.
+        open: Yields its scans, called once by the thread that decodes it.
+    """
+
+    path: str
+    open: Callable[[], Iterator[Scan]]
+
+
+@dataclass(frozen=True, slots=True)
 class StreamChoices:
     """How files are worked through.
 
@@ -37,11 +55,15 @@ class StreamChoices:
         batch_size: Scans that the network is given together, at least 1.
         workers: Threads that decode, at least 1; all processors by default.
         heatmaps: Whether maps are placed on the scans' grids.
+        slices: Which slices of files with several.
+        allow_any: Whether DICOM files of other modalities than MR, and in colour, are let through.
     """
 
     batch_size: int = AT_ONCE
     workers: int | None = None
     heatmaps: bool = False
+    slices: SliceChoice = _ALL
+    allow_any: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +82,20 @@ def answer_files(predictor: Predictor, paths: Iterable[str], choices: StreamChoi
         choices: How.
     """
     choices = choices or StreamChoices()
+    opened = partial(open_scans, choice=choices.slices, allow_any=choices.allow_any)
+    return answer_sources(predictor, (ScanSource(path, partial(opened, Path(path))) for path in paths), choices)
+
+
+def answer_sources(predictor: Predictor, sources: Iterable[ScanSource], choices: StreamChoices) -> Iterator[FileAnswer]:
+    """Yield what comes of sources as `answer_files` does; which slices they give is their own choice."""
     workers = choices.workers or processors()
 
-    def read(path: str) -> _Read:
-        return _read(predictor, path, heatmaps=choices.heatmaps)
+    def read(source: ScanSource) -> _Read:
+        return _read(predictor, source, heatmaps=choices.heatmaps)
 
     with _pool(workers) as decoding, _pool(1) as network:
         waiting: deque[tuple[list[_Read], Future[Answers] | None]] = deque()
-        for group in _groups(_mapped(decoding, read, paths, ahead=choices.batch_size + 2 * workers), choices.batch_size):
+        for group in _groups(_mapped(decoding, read, sources, ahead=choices.batch_size + 2 * workers), choices.batch_size):
             prepared = [scan for one in group for scan in one.prepared]
             waiting.append((group, network.submit(predictor.infer, prepared) if prepared else None))
             if len(waiting) > 1:
@@ -76,11 +104,12 @@ def answer_files(predictor: Predictor, paths: Iterable[str], choices: StreamChoi
             yield from _answers(predictor, *waiting.popleft())
 
 
-def _read(predictor: Predictor, path: str, *, heatmaps: bool) -> _Read:
+def _read(predictor: Predictor, source: ScanSource, *, heatmaps: bool) -> _Read:
+    path = source.path
     prepared: list[Prepared] = []
     error = None
     try:
-        for scan in open_scans(Path(path)):
+        for scan in source.open():
             prepared.append(predictor.prepare(scan, heatmap=heatmaps))  # noqa: PERF401 - those before a broken one are kept
     except TumorscopeError as fault:
         error = str(fault)
@@ -91,11 +120,13 @@ def _read(predictor: Predictor, path: str, *, heatmaps: bool) -> _Read:
     return _Read(path, tuple(prepared), None if error is None else " ".join(error.split()))
 
 
-def _mapped(pool: ThreadPoolExecutor, read: Callable[[str], _Read], paths: Iterable[str], *, ahead: int) -> Iterator[_Read]:
+def _mapped(
+    pool: ThreadPoolExecutor, read: Callable[[ScanSource], _Read], sources: Iterable[ScanSource], *, ahead: int
+) -> Iterator[_Read]:
     """As `pool.map`, but with no more than `ahead` files drawn before the first of them is taken."""
     running: deque[Future[_Read]] = deque()
-    for path in paths:
-        running.append(pool.submit(read, path))
+    for source in sources:
+        running.append(pool.submit(read, source))
         if len(running) > ahead:
             yield running.popleft().result()
     while running:

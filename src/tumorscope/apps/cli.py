@@ -25,6 +25,7 @@ from tumorscope.apps.options import (
     ManifestArgument,
     ModelsOption,
     NodesOption,
+    PlaneName,
     Protocol,
     ProtocolOption,
     RecipeOption,
@@ -397,10 +398,23 @@ def predict(
     ] = EngineName.openvino,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode files; a processor each by default.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Scans that the network is given together.")] = 32,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many files.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many files; with --series, so many series.")] = None,
+    series: Annotated[
+        bool,
+        typer.Option("--series", help="Take folders as DICOM series: slices in geometric order, and a summary of each series."),
+    ] = False,
+    slices: Annotated[
+        str, typer.Option(help="Of files or series with several: all, middle, a number, or a range such as 10-20, from 0.")
+    ] = "all",
+    plane: Annotated[PlaneName, typer.Option(help="Of NIfTI volumes: acquired is across the widest steps.")] = PlaneName.acquired,
+    any_modality: Annotated[
+        bool,
+        typer.Option("--any-modality", help="Let DICOM files through that are no MR or in colour; no model was made for them."),
+    ] = False,
 ) -> None:
     """Answer for scans: label, probabilities, where the model looked. No GPU and no network needed."""
     from tumorscope.apps.predicting import PredictChoices, predict_files
+    from tumorscope.data.slice_choice import SliceChoice
 
     choices = PredictChoices(
         paths=paths,
@@ -412,6 +426,9 @@ def predict(
         workers=workers,
         batch_size=batch_size,
         limit=limit,
+        slices=SliceChoice(plane=plane.value, slices=slices),
+        series=series,
+        any_modality=any_modality,
     )
     if predict_files(choices, _reporter()):
         raise typer.Exit(1)

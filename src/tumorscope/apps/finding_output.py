@@ -10,10 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from tumorscope.apps.finding_records import FLAT_COLUMNS, flat_record, records_of
+from tumorscope.apps.finding_records import FLAT_COLUMNS, Answered, flat_record, in_tables, records_of
 from tumorscope.errors import OutputError, UsageError
 from tumorscope.storage import output_error, write_atomically
-from tumorscope.streaming import FileAnswer
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 _ROWS_AT_ONCE = 1000
@@ -25,7 +24,8 @@ class FindingOutput:
 
     Attributes:
         path: Where the result will be.
-        done: Files, as they were given, whose records were there already; not the last one of a killed run, which may be cut short.
+        done: Files, as they were given, or series, whose records were there already; not the last one of a killed run, which may be
+            cut short.
         failed: How many of their records tell of an error.
     """
 
@@ -34,23 +34,24 @@ class FindingOutput:
     failed: int = 0
     _file: IO[bytes] | None = None
 
-    def write(self, answer: FileAnswer) -> None:
-        """Add the records of one file; whatever ends the program later, they are there.
+    def write(self, answered: Answered) -> None:
+        """Add the records of one file or series; whatever ends the program later, they are there.
 
         Raises:
             OutputError: The disk is full or the place cannot be written any more.
         """
         assert self._file is not None
-        encode = _csv_line if self.path.suffix == ".csv" else _json_line
+        table = self.path.suffix == ".csv"
+        encode = _csv_line if table else _json_line
         try:
-            self._file.write(b"".join(encode(record) for record in records_of(answer)))
+            self._file.write(b"".join(encode(record) for record in records_of(answered) if in_tables(record) or not table))
             self._file.flush()
         except OSError as error:
             raise output_error(self.path, error, option="-o") from error
 
 
 @contextmanager
-def open_output(path: Path, stamp: Mapping[str, Any]) -> Iterator[FindingOutput]:
+def open_output(path: Path, stamp: Mapping[str, Any], *, series: bool = False) -> Iterator[FindingOutput]:
     """Open an output, or go on with one that an earlier run left; a Parquet file appears at the end.
 
     Beside it lies `NAME.run.json`, which says which model and options its records come from.
@@ -58,6 +59,7 @@ def open_output(path: Path, stamp: Mapping[str, Any]) -> Iterator[FindingOutput]
     Args:
         path: Its suffix, one of `SUFFIXES`, chooses the format.
         stamp: What the records depend on: model, versions and options, as JSON values.
+        series: Whether records are of series, each of which ends with its summary. A CSV, which has none, is then begun anew.
 
     Raises:
         UsageError: The suffix is unknown, Parquet needs a package that is not there, or the output has other origins.
@@ -66,7 +68,7 @@ def open_output(path: Path, stamp: Mapping[str, Any]) -> Iterator[FindingOutput]
     refuse_output(path)
     finished = _refuse_foreign(path, stamp)
     journal, output = _journal(path), FindingOutput(path)
-    kept = _read_again(journal, output, finished=finished)
+    kept = _series_again(journal, output) if series else _read_again(journal, output, finished=finished)
     _write_stamp(path, stamp, finished=False)
     with _opened(journal, kept) as file:
         output._file = file
@@ -155,6 +157,24 @@ def _read_again(path: Path, output: FindingOutput, *, finished: bool) -> int:
     return start
 
 
+def _series_again(path: Path, output: FindingOutput) -> int:
+    """Likewise for series: kept is all up to the last summary, and errors of files that are in no series."""
+    if not path.exists() or path.suffix == ".csv":
+        return 0
+    kept = failed = 0
+    inside = False
+    with path.open("rb") as file:
+        for _, record in _json_records(file):
+            failed += "error" in record
+            inside = "summary" not in record and (inside or "error" not in record)
+            if not inside:
+                output.done.add(record["path"])
+                output.failed += failed
+                failed = 0
+                kept = file.tell()
+    return kept
+
+
 def _json_records(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield records with the byte at which they start; a torn last line is left out."""
     offset = 0
@@ -224,9 +244,9 @@ def _write_parquet(journal: Path, path: Path, stamp: Mapping[str, Any]) -> None:
     temporary = path.with_name(f"{path.name}.part")
     try:
         with journal.open("rb") as file, parquet.ParquetWriter(temporary, schema) as writer:
-            records = _json_records(file)
-            while group := list(islice(records, _ROWS_AT_ONCE)):
-                writer.write_table(pa.Table.from_pylist([flat_record(record) for _, record in group], schema=schema))
+            rows = (flat_record(record) for _, record in _json_records(file) if in_tables(record))
+            while group := list(islice(rows, _ROWS_AT_ONCE)):
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
         temporary.replace(path)
     except OSError as error:
         raise output_error(path, error, option="-o") from error

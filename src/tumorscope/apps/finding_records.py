@@ -1,8 +1,11 @@
-"""What is written of a file: a record for every finding, and one for what went wrong; as JSON, and flat for tables."""
+"""What is written of a file or series: findings, what went wrong, and a summary of slices; as JSON, and flat for tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from tumorscope.finding import Finding
+from tumorscope.finding_summary import SliceSummary
 from tumorscope.labels import LABELS
 from tumorscope.streaming import FileAnswer
 
@@ -33,10 +36,51 @@ FLAT_COLUMNS: Mapping[str, type] = {
 """Columns of tables and what they hold; an empty cell where a record says nothing."""
 
 
-def records_of(answer: FileAnswer) -> list[dict[str, Any]]:
-    """Return the records of one file as JSON values; what went wrong is `{path, error}`."""
-    records: list[dict[str, Any]] = [dict(finding.to_json()) for finding in answer.findings]
-    return records if answer.error is None else [*records, {"path": answer.path, "error": answer.error}]
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of one file or one series.
+
+    Attributes:
+        path: Of the file, or `FOLDER#series-1`.
+        findings: In the order of slices.
+        errors: Paths and what went wrong with them, in sentences.
+        summary: Of several slices; None where there are not, and of a file that could not be read to its end.
+    """
+
+    path: str
+    findings: tuple[Finding, ...]
+    errors: tuple[tuple[str, str], ...] = ()
+    summary: SliceSummary | None = None
+
+
+def answered_file(answer: FileAnswer) -> Answered:
+    """Return what came of a file, with a summary where it has several slices."""
+    if answer.error is not None:
+        return Answered(answer.path, answer.findings, ((answer.path, answer.error),))
+    summary = SliceSummary.of(answer.findings) if len(answer.findings) > 1 else None
+    return Answered(answer.path, answer.findings, summary=summary)
+
+
+def answered_series(path: str, parts: Sequence[FileAnswer], *, slices: int, notes: Sequence[str]) -> Answered:
+    """Return what came of a series of `slices` slices; one of which no slice could be read is a single error."""
+    findings = tuple(finding for part in parts for finding in part.findings)
+    errors = tuple((part.path, part.error) for part in parts if part.error is not None)
+    if not findings:
+        first = errors[0][1] if errors else "it holds none."
+        return Answered(path, (), ((path, f"{path}: none of its {slices} slices could be read; the first: {first}"),))
+    return Answered(path, findings, errors, SliceSummary.of(findings, unread=slices - len(findings), notes=notes))
+
+
+def records_of(answered: Answered) -> list[dict[str, Any]]:
+    """Return records as JSON values: findings, then `{path, error}` of what went wrong, then `{path, summary}`."""
+    records: list[dict[str, Any]] = [dict(finding.to_json()) for finding in answered.findings]
+    records += [{"path": path, "error": error} for path, error in answered.errors]
+    return records if answered.summary is None else [*records, {"path": answered.path, "summary": answered.summary.to_json()}]
+
+
+def in_tables(record: Mapping[str, Any]) -> bool:
+    """Return whether tables have a row for a record; they have none for a summary."""
+    return "summary" not in record
 
 
 def flat_record(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,15 @@ class HeatmapKind(StrEnum):
     raw = "raw"
 
 
+class PlaneName(StrEnum):
+    """Plane of a volume's slices."""
+
+    acquired = "acquired"
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
+
+
 class ExportFormat(StrEnum):
     """What a network is written as."""
 

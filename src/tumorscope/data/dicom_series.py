@@ -66,10 +66,21 @@ class Series:
 
     def scans(self, *, choice: SliceChoice = _ALL, salt: bytes | None = None) -> Iterator[Scan]:
         """Yield the series' slices in order, `choice` counting along the series; raises DecodeError as `open_dicom`."""
+        for path, indices, count in self.parts(choice=choice):
+            yield from read_slices(path, indices, count=count, salt=salt)
+
+    def parts(self, *, choice: SliceChoice = _ALL) -> Iterator[tuple[Path, tuple[int, ...], int]]:
+        """Yield files in the order of their slices, each with its wanted frames and the number of all its frames.
+
+        A file whose frames lie between those of others comes several times.
+
+        Raises:
+            DecodeError: The series has fewer slices than `choice` needs.
+        """
         wanted = (self.slices[place] for place in choice.of(len(self.slices), where=self.name))
         for path, pieces in groupby(wanted, key=attrgetter("path")):
             frames = tuple(pieces)
-            yield from read_slices(path, tuple(frame.index for frame in frames), count=frames[0].count, salt=salt)
+            yield path, tuple(frame.index for frame in frames), frames[0].count
 
 
 @dataclass(frozen=True, slots=True)

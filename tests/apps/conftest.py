@@ -12,6 +12,8 @@ def listening():
 
 
 @pytest.fixture(autouse=True)
-def few_corrupted_scans(monkeypatch):
-    """Every run of a test asks its models again about four scans under every corruption, and not about two dozen."""
+def few_probes(monkeypatch):
+    """Runs of a test try few corruptions and unfamiliar images on few scans; what a whole run tries is tested by itself."""
     monkeypatch.setattr("tumorscope.apps.probing.RUN_PROBE", 4)
+    monkeypatch.setattr("tumorscope.apps.probing.PROBED_SETS", ("noise", "blank"))
+    monkeypatch.setattr("tumorscope.apps.probing._usable", lambda seed: (("blur", "crop"), ()))

@@ -12,7 +12,8 @@ from tumorscope.errors import ManifestError
 from tumorscope.labels import LABELS, UNSTATED_TUMOUR
 from tumorscope.storage import write_atomically
 
-SPLITS = ("train", "validation", "calibration", "test")
+CALIBRATION = "calibration"
+SPLITS = ("train", "validation", CALIBRATION, "test")
 """What an image is for: to learn from, to choose the epoch, to fit what probabilities mean, to test; the third may be empty."""
 
 SPLIT_WORDS = {

@@ -5,10 +5,11 @@ import pytest
 from scipy.stats import betabinom
 
 from tumorscope.errors import EvaluationError
-from tumorscope.evaluation.conformal import LEVELS, coverage_summary, fit_quantiles
+from tumorscope.evaluation.conformal import coverage_summary, fit_quantiles
 from tumorscope.evaluation.coverage_theory import coverage_band, repeated_coverage, split_quantiles
 from tumorscope.labels import LABELS
 from tumorscope.models.decisions import prediction_sets
+from tumorscope.training.recipe import PROMISED_LEVELS
 
 
 def exchangeable(count, *, seed, signal=1.5):
@@ -34,11 +35,11 @@ def test_a_wider_share_is_a_wider_band_and_a_split_too_small_covers_everything()
 
 
 def test_coverage_of_exchangeable_images_stays_within_the_band_as_often_as_it_says():
-    inside = dict.fromkeys(LEVELS, 0)
+    inside = dict.fromkeys(PROMISED_LEVELS, 0)
     for seed in range(60):
         probabilities, truth = exchangeable(500, seed=seed)
         quantiles = fit_quantiles(probabilities[:200], truth[:200])
-        for level in LEVELS:
+        for level in PROMISED_LEVELS:
             sets = prediction_sets(probabilities[200:], quantiles[str(level)], conditional=False, keep_empty=True)
             low, high = coverage_band(200, 300, level)
             inside[level] += low <= sets[np.arange(300), truth[200:]].mean() <= high

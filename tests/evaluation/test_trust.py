@@ -63,17 +63,26 @@ def test_folds_are_pooled_image_by_image(answered):
     assert joined.predictions.decisions.familiarity is None
     content = measured_trust(joined)["all"]
     parts = [measured_trust(fold)["all"]["operating_point"]["sensitivity"] for fold in folds]
-    weighted = sum(part["value"] * part["n"] for part in parts) / sum(part["n"] for part in parts)
+    tumours = [(fold.predictions.label_index != LABELS.index("notumor")).sum() for fold in folds]
+    weighted = sum(part["value"] * n for part, n in zip(parts, tumours, strict=True)) / sum(tumours)
     assert content["operating_point"]["sensitivity"]["value"] == pytest.approx(weighted)
 
 
-def test_the_band_of_several_models_is_that_of_one_where_they_are_alike_and_narrower_where_they_average():
-    one = theory_band(np.full(1000, 200), 0.9)
+def test_the_band_of_several_models_is_that_of_one_where_there_is_one_and_narrower_where_they_average():
+    one = theory_band(np.zeros(1000, dtype=np.int64), [200], 0.9)
     assert one == pytest.approx(list(coverage_band(200, 1000, 0.9)))
-    several = theory_band(np.repeat([200, 201, 202, 203], 250), 0.9, seed=3)
+    several = theory_band(np.repeat(np.arange(4), 250), [200, 201, 202, 203], 0.9, seed=3)
     assert one[0] < several[0] < 0.9 < several[1] < one[1]
-    small = theory_band(np.repeat([5, 200], 500), 0.9)
+    assert theory_band(np.repeat(np.arange(4), 250), [200] * 4, 0.9) == pytest.approx(several, abs=0.005)
+    small = theory_band(np.repeat(np.arange(2), 500), [5, 200], 0.9)
     assert small[1] <= 1
+
+
+def test_the_band_of_several_models_takes_the_rank_that_their_quantiles_have():
+    drawn = theory_band(np.repeat(np.arange(2), 100_000), [99, 99], 0.9)
+    middle = theory_band(np.repeat(np.arange(40), 5_000), [99] * 40, 0.9)
+    assert np.mean(middle) == pytest.approx(0.9, abs=0.004)  # rank 90 of 99, not 91
+    assert drawn[0] < middle[0]
 
 
 def test_other_draws_of_the_calibration_images_agree_with_theory(answered):

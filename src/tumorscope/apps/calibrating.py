@@ -11,7 +11,7 @@ from tumorscope.apps.external import evaluate_external
 from tumorscope.apps.run_folder import RunFolder
 from tumorscope.errors import UsageError
 from tumorscope.models.device import Device
-from tumorscope.training.recipe import Promises
+from tumorscope.training.recipe import Promises, problems_of
 
 
 def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, device: Device, *, sample: int) -> None:
@@ -38,8 +38,7 @@ def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, 
     try:
         promises = Promises.model_validate({**folder.recipe().promises.model_dump(), **given})
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])
-        raise UsageError(f"{problems}.") from error
+        raise UsageError(f"{problems_of(error)}.") from error
     names = []
     for stages, name in each_model(run, reporter, device):
         stages.calibrate(name, promises)

@@ -8,8 +8,7 @@ from typing import Any
 from tumorscope.apps.experiment import fold_folders
 from tumorscope.apps.explaining import EXPLANATION_FILE, IMAGES_FILE
 from tumorscope.apps.external_sets import FOLDER, external_sets
-from tumorscope.apps.run_folder import RunFolder, read_content, read_json
-from tumorscope.apps.stages import METRICS_FILE, PREDICTIONS_FILE
+from tumorscope.apps.run_folder import METRICS_FILE, PREDICTIONS_FILE, RunFolder, read_content, read_json
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.parts import right_by_part
 from tumorscope.explanation.content import read_images

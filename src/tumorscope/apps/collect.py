@@ -17,8 +17,8 @@ from tumorscope.apps.explanation_page import explanation_content
 from tumorscope.apps.external_sets import external_results
 from tumorscope.apps.label_page import write_label_issues
 from tumorscope.apps.panels import Panels, absolute_path, explained_places
-from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, read_json, write_json
-from tumorscope.apps.stages import METRICS_FILE, PREDICTIONS_FILE, measured
+from tumorscope.apps.run_folder import LOOKUP, METRICS_FILE, PREDICTIONS_FILE, RunFolder, read_content, read_json, write_json
+from tumorscope.apps.stages import measured
 from tumorscope.apps.trust import TRUST_FILE
 from tumorscope.data.audit.groups import count_leaks
 from tumorscope.data.augmentation import Augmentation

@@ -16,6 +16,7 @@ from tumorscope.apps.external_sets import FOLDER, ExternalSet, external_name, ex
 from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content
 from tumorscope.data.audit.audit import audit_groups, outside_of
 from tumorscope.data.audit.provenance import with_folder_sources
+from tumorscope.data.first_look import FirstLook
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.sources import index_source
 from tumorscope.errors import EvaluationError
@@ -96,6 +97,7 @@ def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporte
     for external in external_sets(folder):
         manifest = read_manifest(folder.path / FOLDER / external.name / "manifest.csv")
         cache = build_pixel_cache(manifest, folder.recipe().preprocessing, folder.cache_path)
+        looks: tuple[FirstLook, ...] = ()
         for name in (*names, LOOKUP):
             place = folder.model(name) / f"external_{external.name}_metrics.json"
             stamp = _stamp(folder, name)
@@ -106,7 +108,9 @@ def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporte
                 if name == LOOKUP:
                     probabilities, points, decided = _looked_up(folder, cache), list[dict[str, np.ndarray]](), list[Decisions]()
                 else:
-                    points, decided = _answered(folder, name, cache, torch_device(device))
+                    if _calibrated(folder, name) and not looks:
+                        looks = first_looks(manifest, range(len(manifest)), cache.preprocessing)
+                    points, decided = _answered(folder, name, cache, looks, torch_device(device))
                     probabilities = np.mean([one.probabilities for one in decided], axis=0)
             answers = _answers(manifest, probabilities)
             write_external_predictions(
@@ -127,11 +131,10 @@ def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporte
 
 
 def _answered(
-    folder: RunFolder, name: str, cache: PixelCache, device: torch.device
+    folder: RunFolder, name: str, cache: PixelCache, looks: Sequence[FirstLook], device: torch.device
 ) -> tuple[list[dict[str, np.ndarray]], list[Decisions]]:
     """Return where the maps of every fold's model point, and what it decides."""
     outlines = read_outlines(cache.manifest, range(len(cache.manifest)), cache.preprocessing)
-    looks = first_looks(cache.manifest, np.arange(len(cache.manifest)), cache.preprocessing)
     points, decided = [], []
     for part in fold_folders(folder):
         bundle = load_bundle(part.model(name))

@@ -14,6 +14,8 @@ from tumorscope.training.recipe import Recipe, parse_recipe
 
 SCHEMA_VERSION = 1
 LOOKUP = "lookup_baseline"
+PREDICTIONS_FILE = "predictions.csv"
+METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class RunFolder:
 
     def evaluated_models(self) -> tuple[str, ...]:
         """Names of the models with an evaluation."""
-        return tuple(sorted((p.parent.name for p in self.path.glob("*/metrics.json") if p.parent.name != LOOKUP), reverse=True))
+        return tuple(sorted((p.parent.name for p in self.path.glob(f"*/{METRICS_FILE}") if p.parent.name != LOOKUP), reverse=True))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -16,15 +16,15 @@ from tumorscope.apps.console import Reporter
 from tumorscope.apps.crew import Crew, Order
 from tumorscope.apps.explaining import RUN_SAMPLE, ExplainOrder, explain_into
 from tumorscope.apps.probing import REFUSAL_FILE, ROBUSTNESS_FILE, refusal_of, robustness_of
-from tumorscope.apps.run_folder import LOOKUP, RunFolder, read_content, write_json
+from tumorscope.apps.run_folder import LOOKUP, METRICS_FILE, PREDICTIONS_FILE, RunFolder, read_content, write_json
 from tumorscope.apps.training_data import training_images
 from tumorscope.apps.trust import HELD_FILE, LOGITS_FILE, TRUST_FILE, array_bytes, some_of_every_label, trust_of, write_held
+from tumorscope.data.first_look import FirstLook
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
-from tumorscope.data.split import CALIBRATION
 from tumorscope.data.training_images import TrainingImages
 from tumorscope.errors import BundleError, EvaluationError, OutputError
 from tumorscope.evaluation.answered import Answered
-from tumorscope.evaluation.answering import answer_rows
+from tumorscope.evaluation.answering import answer_rows, first_looks
 from tumorscope.evaluation.calibrate import calibrate
 from tumorscope.evaluation.evaluate import count_copies, inherited, predictions_of, refuse_seen_images
 from tumorscope.evaluation.intervals import bootstrap_intervals
@@ -32,7 +32,7 @@ from tumorscope.evaluation.lookup import lookup_baseline, lookup_predictions
 from tumorscope.evaluation.metrics import summarise
 from tumorscope.evaluation.twin_free import summarise_part, twin_free_rows
 from tumorscope.explanation.explain import ExplainChoices
-from tumorscope.manifest import Manifest
+from tumorscope.manifest import CALIBRATION, Manifest
 from tumorscope.models.bundle import Bundle, load_bundle, save_bundle
 from tumorscope.models.bundle_files import read_bundle_json
 from tumorscope.models.calibration import Calibration
@@ -46,9 +46,6 @@ from tumorscope.training.launch import LOG_FILES
 from tumorscope.training.recipe import Promises
 from tumorscope.training.recorder import BEST_FILE, CHECKPOINT_FILE
 from tumorscope.training.train import train
-
-PREDICTIONS_FILE = "predictions.csv"
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(slots=True)
@@ -68,6 +65,7 @@ class Stages:
     crew: Crew = field(default_factory=Crew)
     _cache: PixelCache | None = field(default=None, repr=False)
     _training_images: TrainingImages | None = field(default=None, repr=False)
+    _looks: dict[int, FirstLook] = field(default_factory=dict, repr=False)
 
     def cache(self) -> PixelCache:
         """Return the decoded images of the run, from the cache file or decoded now."""
@@ -144,18 +142,18 @@ class Stages:
             EvaluationError: The run's manifest is not the one that the model was trained from.
         """
         model, manifest = self.folder.model(name), self.folder.manifest()
-        bundle = load_bundle(model, calibrated=False)
-        if bundle.split_fingerprint != manifest.split_fingerprint:
+        content = read_bundle_json(model)
+        if content["split_fingerprint"] != manifest.split_fingerprint:
             raise EvaluationError(
                 f"{model}: trained from another manifest or split than {self.folder.manifest_path} is now, so images that it was "
                 "trained on might be taken for new ones. Restore the manifest, or train again."
             )
-        before = (read_bundle_json(model).get("calibration") or {}).get("fitted_on", {})
+        before = (content.get("calibration") or {}).get("fitted_on", {})
         wanted = promises or Promises.model_validate(before.get("promises") or self.folder.recipe().promises)
         if before.get("promises") == wanted.model_dump(mode="json") and (model / HELD_FILE).is_file():
             with suppress(BundleError):  # a damaged one is fitted anew
-                return read_calibration(model, read_bundle_json(model))
-        started, cache = time.monotonic(), self.cache()
+                return read_calibration(model, content)
+        started, cache, bundle = time.monotonic(), self.cache(), load_bundle(model, calibrated=False)
         split = CALIBRATION if any(record.split == CALIBRATION for record in manifest) else "validation"
         with self.reporter.counting(f"calibrate {name}") as progress:
             held = self._answered(bundle, cache.rows(split), split, progress)
@@ -176,8 +174,20 @@ class Stages:
         self._add_duration(f"calibrate {name}", started)
         return calibration
 
-    def _answered(self, bundle: Bundle, rows: np.ndarray, split: str, progress: Callable[[int, int], None]) -> Answered:
-        return answer_rows(bundle, self.cache(), rows, split=split, device=torch_device(self.device), progress=progress)
+    def _answered(
+        self, bundle: Bundle, rows: np.ndarray, split: str, progress: Callable[[int, int], None], *, look: bool = True
+    ) -> Answered:
+        looks = self._first_looks(rows) if look else ()
+        device = torch_device(self.device)
+        return answer_rows(bundle, self.cache(), rows, split=split, looks=looks, device=device, progress=progress)
+
+    def _first_looks(self, rows: np.ndarray) -> tuple[FirstLook, ...]:
+        """Return what the pictures tell, decoded once for all models."""
+        unseen = [row for row in rows.tolist() if row not in self._looks]
+        if unseen:
+            cache = self.cache()
+            self._looks.update(zip(unseen, first_looks(cache.manifest, unseen, cache.preprocessing), strict=True))
+        return tuple(self._looks[row] for row in rows.tolist())
 
     def evaluate(self, name: str) -> Predictions:
         """Return the model's test predictions and store them with their metrics, unless that is done already."""
@@ -190,7 +200,8 @@ class Stages:
         refuse_seen_images(bundle, cache.manifest, "test")
         started = time.monotonic()
         with self.reporter.counting(f"evaluate {name}") as progress:
-            tested = self._answered(bundle, cache.rows("test"), "test", progress)
+            looked_at = bundle.calibration.acceptance is not None
+            tested = self._answered(bundle, cache.rows("test"), "test", progress, look=looked_at)
         paths = [cache.manifest.records[row].path for row in cache.rows("test")]
         predictions = predictions_of(bundle.calibration, tested, paths)
         write_predictions(predictions, model / PREDICTIONS_FILE)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tumorscope import DISCLAIMER
 from tumorscope.apps.experiment import fold_folders
-from tumorscope.apps.run_folder import RunFolder, read_json, write_json
+from tumorscope.apps.run_folder import PREDICTIONS_FILE, RunFolder, read_json, write_json
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.plane import guess_planes
 from tumorscope.errors import EvaluationError
@@ -95,7 +95,7 @@ def trust_of(folder: RunFolder, name: str, cache: PixelCache) -> dict[str, Any]:
     """Return the content of `trust.json`: what came of the promises of a model that is calibrated and evaluated."""
     model, seed = folder.model(name), folder.recipe().seed
     calibration = read_calibration(model, read_bundle_json(model))
-    predictions = read_predictions(model / "predictions.csv")
+    predictions = read_predictions(model / PREDICTIONS_FILE)
     tested = _tested(model, calibration, predictions, cache)
     return {
         "disclaimer": DISCLAIMER,
@@ -125,7 +125,7 @@ def _pooled_content(folder: RunFolder, parts: Sequence[RunFolder], name: str) ->
     for part in parts:
         model, manifest = part.model(name), part.manifest()
         cache = build_pixel_cache(manifest, part.recipe().preprocessing, part.cache_path)
-        predictions = read_predictions(model / "predictions.csv")
+        predictions = read_predictions(model / PREDICTIONS_FILE)
         found.append(_tested(model, read_calibration(model, read_bundle_json(model)), predictions, cache))
         free.append(twin_free_rows(predictions, manifest))
     twin_free = None if all(rows is None for rows in free) else _rows_of(found, free)

@@ -8,9 +8,8 @@ import numpy as np
 
 from tumorscope.errors import SplitError
 from tumorscope.labels import LABELS, UNSTATED_TUMOUR
-from tumorscope.manifest import SLICE_GROUP, SPLITS, Manifest, Record
+from tumorscope.manifest import CALIBRATION, SLICE_GROUP, SPLITS, Manifest, Record
 
-CALIBRATION = "calibration"
 PROTOCOLS = ("published", "leak-free", "regroup")
 
 

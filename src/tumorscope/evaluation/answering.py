@@ -1,6 +1,6 @@
 """Bundle and images -> Answered: logits and pooled features, whatever the model was trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -69,12 +69,11 @@ def answer_rows(
     rows: np.ndarray,
     *,
     split: str,
+    looks: tuple[FirstLook, ...] = (),
     device: torch.device = CPU,
     progress: Callable[[int, int], None] | None = None,
 ) -> Answered:
-    """Return what a network says of some images of a cache, with labels, groups and first looks; as `answer_grids`.
-
-    The first looks are of the scans themselves, which are decoded again.
+    """Return what a network says of some images of a cache, with their labels and groups; as `answer_grids`.
 
     Raises:
         EvaluationError: The cache was preprocessed in another way, or there are no images.
@@ -89,13 +88,13 @@ def answer_rows(
         split=split,
         label_index=cache.label_index[rows],
         groups=tuple(cache.manifest.records[row].group for row in rows),
-        looks=first_looks(cache.manifest, rows, cache.preprocessing),
+        looks=looks,
         device=device,
         progress=progress,
     )
 
 
-def first_looks(manifest: Manifest, rows: np.ndarray, preprocessing: Preprocessing) -> tuple[FirstLook, ...]:
+def first_looks(manifest: Manifest, rows: Sequence[int], preprocessing: Preprocessing) -> tuple[FirstLook, ...]:
     """Return what the pictures at some rows of a manifest tell; decodes them, on all processors."""
 
     def look(place: int) -> FirstLook:

@@ -11,11 +11,12 @@ from tumorscope.evaluation.familiarity_fit import FitChoices, fit_acceptance
 from tumorscope.evaluation.operating_point import fit_operating_point
 from tumorscope.evaluation.temperature import compare_scalings, fit_temperature, fit_vector_scaling
 from tumorscope.labels import LABELS, NO_TUMOUR
+from tumorscope.manifest import CALIBRATION
 from tumorscope.models.acceptance import Acceptance
 from tumorscope.models.calibration import Calibration
 from tumorscope.models.decisions import scaled_probabilities
 from tumorscope.resampling import number_groups
-from tumorscope.training.recipe import PROMISED_LEVELS, Promises
+from tumorscope.training.recipe import Promises
 
 SLACK = 1e-6
 """By how much the threshold lies below the score of the tumour that sets it: another engine rounds otherwise, and must find it."""
@@ -64,9 +65,7 @@ def calibrate(
         temperature=temperature,
         scales=scales,
         offsets=offsets,
-        quantiles={
-            f"{float(level):.2f}": values for level, values in fit_quantiles(probabilities, truth, levels=PROMISED_LEVELS).items()
-        },
+        quantiles={f"{float(level):.2f}": values for level, values in fit_quantiles(probabilities, truth).items()},
         level=promises.level,
         conditional=promises.conditional,
         operating_point=point,
@@ -110,7 +109,7 @@ def fit_sentences(split: str, counted: Counter[str]) -> tuple[str, ...]:
     """
     n = sum(counted.values())
     sentences = []
-    if split != "calibration":
+    if split != CALIBRATION:
         sentences.append(
             f"There is no calibration split, so the {n} {split} images were used, which also chose the epoch: what is promised may "
             "be too good. Give calibration_share in the recipe to set images aside."

@@ -16,12 +16,11 @@ from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.inputs import checked_groups, checked_probabilities, refuse_share
 from tumorscope.labels import LABELS
 from tumorscope.resampling import LEVEL, mean_intervals
-
-LEVELS = (0.90, 0.95, 0.99)
+from tumorscope.training.recipe import PROMISED_LEVELS
 
 
 def fit_quantiles(
-    probabilities: np.ndarray, label_index: np.ndarray, *, levels: Sequence[float] = LEVELS
+    probabilities: np.ndarray, label_index: np.ndarray, *, levels: Sequence[float] = PROMISED_LEVELS
 ) -> dict[str, dict[str, Any]]:
     """Return the quantiles of the score 1 - p of the true label that prediction sets of each level go up to.
 

@@ -1,4 +1,4 @@
-"""Bundle and images to Predictions, and never on images the model was trained on."""
+"""Answers to Predictions, and never on images the model was trained on."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from tumorscope.data.first_look import first_look
-from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
-from tumorscope.evaluation.answering import answer_grids, answer_rows
+from tumorscope.evaluation.answering import answer_grids
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle
 from tumorscope.models.bundle_files import short_digest
@@ -18,32 +17,6 @@ from tumorscope.predictions import Decisions, Predictions
 from tumorscope.scan import Scan
 
 CPU = torch.device("cpu")
-
-
-def evaluate(
-    bundle: Bundle,
-    cache: PixelCache,
-    *,
-    split: str = "test",
-    device: torch.device = CPU,
-    progress: Callable[[int, int], None] | None = None,
-) -> Predictions:
-    """Return what a model answers for the images of a split, in float32; a calibrated model decides about them besides.
-
-    Args:
-        bundle: The trained model.
-        cache: Decoded images, preprocessed as the bundle asks.
-        split: `test`, or another split that the model has not seen.
-        device: Of torch.
-        progress: Called with (done, all) after every batch.
-
-    Raises:
-        EvaluationError: The model was trained or calibrated on images of the split, or the cache was preprocessed in another way.
-    """
-    refuse_seen_images(bundle, cache.manifest, split)
-    rows = cache.rows(split)
-    answered = answer_rows(bundle, cache, rows, split=split, device=device, progress=progress)
-    return predictions_of(bundle.calibration, answered, [cache.manifest.records[row].path for row in rows])
 
 
 def predictions_of(calibration: Calibration, answered: Answered, paths: Sequence[str]) -> Predictions:

@@ -126,25 +126,36 @@ def operating_summary(
     scores, truth = checked_scores(tumour_probability, is_tumour)
     numbers = checked_groups(groups, len(scores))
     called = scores >= point.threshold
-    columns = np.stack([np.where(truth, called, np.nan), np.where(truth, np.nan, ~called)])
-    intervals = mean_intervals(columns, numbers, shares=True, seed=seed)
-    sensitivity, specificity = (
-        {"value": float(hits.mean()) if len(hits) else None, "interval": interval}
-        for hits, interval in zip((called[truth], ~called[~truth]), intervals, strict=True)
-    )
     return {
         "n": len(scores),
         "n_tumours": int(truth.sum()),
         "threshold": point.threshold,
         "target": point.target,
         "guaranteed": point.guaranteed,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
+        **called_shares(called, truth, numbers, seed=seed),
         "missed": int((truth & ~called).sum()),
         "false_alarms": int((called & ~truth).sum()),
         "target_met": bool(called[truth].mean() >= point.target) if truth.any() else None,
         "level": LEVEL,
         "seed": seed,
+    }
+
+
+def called_shares(called: np.ndarray, is_tumour: np.ndarray, numbers: np.ndarray, *, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Return `sensitivity` and `specificity` {value, interval} of what was called a tumour; None where there are no such images.
+
+    Args:
+        called: bool, shape (n,).
+        is_tumour: bool, shape (n,).
+        numbers: Group of every image, int64, shape (n,), from `number_groups`; the intervals resample them.
+        seed: Of the intervals.
+    """
+    columns = np.stack([np.where(is_tumour, called, np.nan), np.where(is_tumour, np.nan, ~called)])
+    intervals = mean_intervals(columns, numbers, shares=True, seed=seed)
+    hits = (called[is_tumour], ~called[~is_tumour])
+    return {
+        name: {"value": float(found.mean()) if len(found) else None, "interval": interval}
+        for name, found, interval in zip(("sensitivity", "specificity"), hits, intervals, strict=True)
     }
 
 

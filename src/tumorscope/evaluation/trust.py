@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 
 from tumorscope.evaluation.answered import Answered
-from tumorscope.evaluation.conformal import coverage_summary
+from tumorscope.evaluation.conformal import coverage_summary, quantile_rank
 from tumorscope.evaluation.coverage_theory import coverage_band, repeated_coverage
-from tumorscope.evaluation.operating_point import decision_curve
+from tumorscope.evaluation.operating_point import called_shares, decision_curve
 from tumorscope.evaluation.reliability import calibration_summary
 from tumorscope.evaluation.selective import selective_summary
 from tumorscope.evaluation.subgroups import subgroup_rows
 from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.models.calibration import Calibration
 from tumorscope.models.decisions import scaled_probabilities
-from tumorscope.predictions import Decisions, Predictions, joined_decisions
-from tumorscope.resampling import mean_intervals, number_groups
+from tumorscope.predictions import Predictions, joined_decisions
+from tumorscope.resampling import number_groups
 from tumorscope.training.recipe import PROMISED_LEVELS
 
 DRAWS = 200
@@ -36,7 +36,8 @@ class Tested:
         sets: (level, whether by class) to prediction sets, bool, shape (n, 4), empty ones left empty.
         groups: Patient or cluster of copies of every image, empty where unknown.
         parts: What the images are divided by (`class`, `plane`, `source`, `tumour size`) to the part of every image.
-        fitted: Calibration images of the model that answered each image, int64, shape (n,): a model by the number of its own.
+        answered_by: Number of the model that answered each image, int64, shape (n,).
+        calibrated_on: Calibration images of every model.
     """
 
     predictions: Predictions
@@ -44,7 +45,8 @@ class Tested:
     sets: Mapping[tuple[float, bool], np.ndarray]
     groups: tuple[str, ...]
     parts: Mapping[str, tuple[str, ...]]
-    fitted: np.ndarray
+    answered_by: np.ndarray
+    calibrated_on: tuple[int, ...]
 
     def where(self, rows: np.ndarray) -> "Tested":
         """Return the images for which `rows`, bool, shape (n,), is true."""
@@ -58,7 +60,8 @@ class Tested:
             sets={key: sets[rows] for key, sets in self.sets.items()},
             groups=kept(self.groups),
             parts={by: kept(column) for by, column in self.parts.items()},
-            fitted=self.fitted[rows],
+            answered_by=self.answered_by[rows],
+            calibrated_on=self.calibrated_on,
         )
 
 
@@ -87,12 +90,13 @@ def as_tested(
         sets={key: sets for key, sets in made.items() if sets is not None},
         groups=tuple(groups),
         parts={by: tuple(column) for by, column in parts.items()},
-        fitted=np.full(len(predictions), int(calibration.fitted_on["n"])),
+        answered_by=np.zeros(len(predictions), dtype=np.int64),
+        calibrated_on=(int(calibration.fitted_on["n"]),),
     )
 
 
 def pooled(parts: Sequence[Tested]) -> Tested:
-    """Return the images of several models, the folds of a cross-validation, as one test set; no image twice."""
+    """Return the images of several models, one for each fold of a cross-validation, as one test set; no image twice."""
     known = [decided for part in parts if (decided := part.predictions.decisions) is not None]
     kinds = list(dict.fromkeys(by for part in parts for by in part.parts))
     joined = joined_decisions(known)
@@ -107,7 +111,8 @@ def pooled(parts: Sequence[Tested]) -> Tested:
         sets={key: np.concatenate([part.sets[key] for part in parts]) for key in parts[0].sets},
         groups=tuple(group for part in parts for group in part.groups),
         parts={by: tuple(name for part in parts for name in part.parts.get(by, ("",) * len(part.groups))) for by in kinds},
-        fitted=np.concatenate([part.fitted for part in parts]),
+        answered_by=np.repeat(np.arange(len(parts)), [len(part.groups) for part in parts]),
+        calibrated_on=tuple(part.calibrated_on[0] for part in parts),
     )
 
 
@@ -146,12 +151,14 @@ def _measured(tested: Tested, *, seed: int) -> dict[str, Any]:
             {
                 "promised": level,
                 "conditional": conditional,
-                "band": None if conditional else theory_band(tested.fitted, level, seed=seed),
+                "band": None if conditional else theory_band(tested.answered_by, tested.calibrated_on, level, seed=seed),
                 **coverage_summary(sets, predictions.label_index, groups=groups),
             }
             for (level, conditional), sets in tested.sets.items()
         ],
-        "operating_point": None if decisions is None else _operating(decisions, tumour, groups, seed=seed),
+        "operating_point": None
+        if decisions is None
+        else called_shares(decisions.recommended != _NONE, tumour, number_groups(groups), seed=seed),
         "decision_curve": decision_curve(score, tumour, CURVE),
         "selective": selective_summary(predictions.probabilities.max(axis=1), predictions.correct, groups=groups, seed=seed),
         "refused": None if decisions is None else float(decisions.refused.mean()),
@@ -159,39 +166,29 @@ def _measured(tested: Tested, *, seed: int) -> dict[str, Any]:
     }
 
 
-def _operating(decisions: Decisions, tumour: np.ndarray, groups: Sequence[str], *, seed: int) -> dict[str, Any]:
-    found = (decisions.recommended != _NONE).astype(np.float64)
-    columns = np.stack([np.where(tumour, found, np.nan), np.where(~tumour, 1 - found, np.nan)])
-    bounds = mean_intervals(columns, number_groups(groups), shares=True, seed=seed)
-    return {
-        name: {"value": float(np.nanmean(column)) if not np.isnan(column).all() else None, "interval": interval, "n": int(n)}
-        for name, column, interval, n in zip(
-            ("sensitivity", "specificity"), columns, bounds, (~np.isnan(columns)).sum(axis=1), strict=True
-        )
-    }
-
-
-def theory_band(fitted: np.ndarray, level: float, *, seed: int = 0) -> list[float]:
+def theory_band(answered_by: np.ndarray, calibrated_on: Sequence[int], level: float, *, seed: int = 0) -> list[float]:
     """Return where the coverage of prediction sets lies in 95 % of all cases, were all images exchangeable.
 
     Args:
-        fitted: Calibration images of the model that answered each image, int64, shape (n,).
+        answered_by: Number of the model that answered each image, int64, shape (n,).
+        calibrated_on: Calibration images of every model.
         level: Promised.
         seed: Of the draws, where several models share the images.
 
     Source:
         Angelopoulos and Bates 2021, section 3.2, https://arxiv.org/abs/2107.07511
     """
-    sizes, counts = np.unique(fitted, return_counts=True)
+    models, counts = np.unique(answered_by, return_counts=True)
+    sizes = [calibrated_on[model] for model in models]
     if len(sizes) == 1:
-        return list(coverage_band(int(sizes[0]), int(counts[0]), level))
+        return coverage_band(sizes[0], int(counts[0]), level)
     rng = np.random.default_rng(seed)
     covered = np.zeros(BAND_DRAWS)
-    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
-        missed = int(np.floor((size + 1) * (1 - level)))
-        share = rng.beta(size + 1 - missed, missed, BAND_DRAWS) if missed else np.ones(BAND_DRAWS)
+    for size, count in zip(sizes, counts.tolist(), strict=True):
+        rank = quantile_rank(size, level)
+        share = np.ones(BAND_DRAWS) if rank is None else rng.beta(rank, size + 1 - rank, BAND_DRAWS)
         covered += rng.binomial(count, share)
-    low, high = np.quantile(covered / len(fitted), (0.025, 0.975))
+    low, high = np.quantile(covered / len(answered_by), (0.025, 0.975))
     return [float(low), float(high)]
 
 

@@ -1,7 +1,7 @@
 """Calibration: what turns a model's raw answers into probabilities, sets of labels, a recommendation and a refusal; numpy only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ class Calibration:
         operating_point: Threshold on the tumour probability (`threshold`), and what it promises; None without one.
         costs: Cost of every answer (columns) under every truth (rows), in the order of `LABELS`; None counts all errors alike.
         acceptance: Tells images unlike those of training; None where nothing does.
-        fitted_on: The images: `split`, `n`, `per_label`, `groups`, `split_fingerprint`, `created`, `sentence`; empty when nothing
-            was fitted.
+        fitted_on: The images and the wish: `split`, `n`, `per_label`, `groups`, `split_fingerprint`, `created`, `promises`,
+            `scalings`, `sentences`; empty when nothing was fitted.
     """
 
     temperature: float = 1.0
@@ -67,8 +67,6 @@ class Calibration:
         Raises:
             EvaluationError: A logit is NaN or infinite.
         """
-        if not np.isfinite(logits).all():
-            raise EvaluationError("a logit is NaN or infinite. The model's weights may have diverged: train it again.")
         return scaled_probabilities(logits, self.temperature, scales=self.scales, offsets=self.offsets)
 
     def sets(
@@ -178,10 +176,6 @@ class Calibration:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"the calibration is incomplete or altered ({error}). Calibrate the model again.") from error
-
-    def at(self, *, level: float) -> "Calibration":
-        """Return the calibration with another level of prediction sets; raises BundleError when it was not fitted."""
-        return replace(self, level=level)
 
 
 def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:

@@ -224,9 +224,15 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
     return _validated(values, where=where)
 
 
+def problems_of(error: ValidationError) -> str:
+    """Return what is wrong with values, the first three things, for a user."""
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])
+
+
 def _validated(values: dict[str, Any], *, where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])
-        raise RecipeError(f"{where}: {problems}. `tumorscope info --recipes` shows the shipped recipes to start from.") from error
+        raise RecipeError(
+            f"{where}: {problems_of(error)}. `tumorscope info --recipes` shows the shipped recipes to start from."
+        ) from error

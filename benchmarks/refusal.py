@@ -26,8 +26,7 @@ import numpy as np
 from tumorscope import DISCLAIMER
 from tumorscope.apps.run_folder import RunFolder
 from tumorscope.data.decode import decode_record
-from tumorscope.data.input_gate import gate_reason
-from tumorscope.data.look_numbers import look_numbers
+from tumorscope.data.first_look import first_look
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.unfamiliar import NEAR, SET_NAMES, SETS, unfamiliar_sets
@@ -127,8 +126,8 @@ def ask(bundle: Bundle, name: str, images: Sequence[np.ndarray], labels: np.ndar
 
 def seen(answered: Answered, images: Sequence[np.ndarray]) -> Asked:
     """Add to a network's answers what the pictures themselves tell."""
-    gated = np.array([bool(gate_reason(image)) for image in images])
-    return Asked(answered, np.stack([look_numbers(image) for image in images]), gated)
+    looks = [first_look(image) for image in images]
+    return Asked(answered, np.stack([look.numbers for look in looks]), np.array([bool(look.reason) for look in looks]))
 
 
 def scans_of(manifest: Manifest, preprocessing: Preprocessing) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ from damaging import damaged, scans_or_refusal
 from dicom_files import dataset_of, item, sequence, shipped, write_dicom
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opened import only, refusal
 from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate
 
@@ -20,26 +21,13 @@ from tumorscope.data.limits import MAX_PIXELS
 from tumorscope.data.opening import open_scans
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.slice_choice import SliceChoice
-from tumorscope.errors import DecodeError, UsageError
+from tumorscope.errors import UsageError
 
 RNG = np.random.default_rng(3)
 TWELVE = RNG.integers(0, 4096, (24, 30)).astype(np.uint16)
 EIGHT = RNG.integers(0, 256, (24, 30)).astype(np.uint8)
 SIGNED = RNG.integers(-2000, 2000, (24, 30)).astype(np.int16)
 SALT = bytes(range(16))
-
-
-def only(path: Path, **options):
-    (scan,) = open_scans(path, **options)
-    return scan
-
-
-def refusal(path: Path, **options) -> DecodeError:
-    with pytest.raises(DecodeError) as caught:
-        list(open_scans(path, **options))
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return caught.value
 
 
 def transcoded(path: Path, syntax: str, target: Path) -> Path:

@@ -7,11 +7,12 @@ import pytest
 from damaging import damaged, scans_or_refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opened import refusal
 
 from tumorscope.data import limits, nifti
 from tumorscope.data.opening import open_scans
 from tumorscope.data.slice_choice import SliceChoice
-from tumorscope.errors import DecodeError, UsageError
+from tumorscope.errors import UsageError
 
 RNG = np.random.default_rng(5)
 # In the canonical order: right, anterior, superior.
@@ -42,14 +43,6 @@ def tilted(affine: np.ndarray, degrees: float) -> np.ndarray:
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     return turn @ affine
-
-
-def refusal(path: Path, **options) -> DecodeError:
-    with pytest.raises(DecodeError) as caught:
-        list(open_scans(path, **options))
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return caught.value
 
 
 def test_axial_slices_have_the_front_on_top_and_the_right_on_the_left(tmp_path):

@@ -16,6 +16,7 @@ from damaging import damaged, scans_or_refusal
 from dicom_files import write_dicom
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opened import only, refusal
 from PIL import Image
 
 from tumorscope.data import arrays
@@ -24,26 +25,12 @@ from tumorscope.data.limits import MAX_PIXELS
 from tumorscope.data.opening import may_hold_scans, open_scans
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.slice_choice import SliceChoice
-from tumorscope.errors import DecodeError
 from tumorscope.scan import Scan
 
 RNG = np.random.default_rng(11)
 EIGHT = RNG.integers(0, 256, (24, 30)).astype(np.uint8)
 SIXTEEN = RNG.integers(0, 40000, (24, 30)).astype(np.uint16)
 STACK = RNG.integers(0, 256, (5, 24, 30)).astype(np.uint8)
-
-
-def only(path: Path, **options) -> Scan:
-    (scan,) = open_scans(path, **options)
-    return scan
-
-
-def refusal(path: Path, **options) -> DecodeError:
-    with pytest.raises(DecodeError) as caught:
-        list(open_scans(path, **options))
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return caught.value
 
 
 def written(folder: Path, suffix: str, pixels: np.ndarray, write_slice) -> Path:

@@ -80,10 +80,8 @@ def _is_told(path: Path, beside: Path) -> bool:
 
 def _source(path: str, series: Series, choices: StreamChoices) -> SeriesSource:
     parts = tuple(series.parts(choice=choices.slices))
-    sources = tuple(
-        ScanSource(str(file), partial(read_slices, file, indices, count=count, salt=None)) for file, indices, count in parts
-    )
-    return SeriesSource(path, sources, sum(len(indices) for _, indices, _ in parts), series.notes)
+    sources = tuple(ScanSource(str(file), partial(read_slices, file, indices, salt=None)) for file, indices in parts)
+    return SeriesSource(path, sources, sum(len(indices) for _, indices in parts), series.notes)
 
 
 def _line(error: DecodeError) -> str:

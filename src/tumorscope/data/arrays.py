@@ -219,6 +219,8 @@ def _slices(opened: _Opened, available: int, *, where: str, prefix: str, choice:
                     raise DecodeError(f"{where}: changed while it was read. Try again.")
                 yield _scan(grey_images(pixels)[0], where, prefix, None if count == 1 else index)
             done += len(chunk)
+            if done >= wanted.stop:
+                return
 
 
 def _scan(pixels: np.ndarray, where: str, prefix: str, index: int | None) -> Scan:
@@ -226,7 +228,7 @@ def _scan(pixels: np.ndarray, where: str, prefix: str, index: int | None) -> Sca
 
 
 def _conversion(opened: _Opened, dtype: np.dtype, *, single: bool, where: str) -> Convert:
-    """Return the narrowest conversion that keeps every slice, so that all of them are of one type; reads all of it once."""
+    """Return the narrowest conversion that keeps every slice, so that all are of one type; reads everything once for each tried."""
     for convert in conversions(dtype):
         with opened() as content, closing(_chunks(content, single=single)) as chunks:
             if all(_kept(chunk, convert, where=where) for chunk in chunks):

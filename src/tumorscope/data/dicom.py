@@ -19,7 +19,7 @@ from tumorscope.data.dicom_header import (
     spacing_of,
     view_of,
 )
-from tumorscope.data.grey import grey_images, refuse_not_finite
+from tumorscope.data.grey import grey_images, refuse_not_finite, to_float32
 from tumorscope.data.slice_choice import SliceChoice
 from tumorscope.errors import DecodeError
 from tumorscope.scan import Scan
@@ -49,14 +49,14 @@ def open_dicom(path: Path, *, choice: SliceChoice, allow_any: bool = False, salt
     with dicom_refusals(path):
         count = count_frames(header, str(path))
         wanted = choice.of(count, where=str(path))
-    yield from read_slices(path, wanted, count=count, salt=salt)
+    yield from read_slices(path, wanted, salt=salt)
 
 
-def read_slices(path: Path, indices: range | tuple[int, ...], *, count: int, salt: bytes | None) -> Iterator[Scan]:
-    """Yield some of the `count` frames of a file that `read_header` let through; raises as `open_dicom`."""
+def read_slices(path: Path, indices: range | tuple[int, ...], *, salt: bytes | None) -> Iterator[Scan]:
+    """Yield some of the frames of a file that `read_header` let through; raises as `open_dicom`."""
     dataset = read_dataset(path)
     with dicom_refusals(path):
-        count_frames(dataset, str(path))
+        count = count_frames(dataset, str(path))
         group = salted("patient", dataset.get("PatientID"), salt)
         series = salted("series", dataset.get("SeriesInstanceUID"), salt)
         for index, stored in zip(indices, read_frames(dataset, indices, str(path)), strict=True):
@@ -146,9 +146,7 @@ def _unseen(dataset: "Dataset", index: int, stored: np.ndarray, *, inverted: boo
     if inverted and not whole:
         values = -values
     if values.dtype.kind == "f" or int(dataset.BitsAllocated) > 16:
-        if np.abs(values.astype(np.float64)).max() > np.finfo(np.float32).max:
-            raise DecodeError(f"{where}: values beyond the range of 32-bit floats.")
-        return values.astype(np.float32)
+        return to_float32(values, where=where)
     if dataset.PixelRepresentation == 1:
         return values.astype(np.int16)
     return values.astype(np.uint8 if bits <= 8 else np.uint16)

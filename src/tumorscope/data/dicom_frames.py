@@ -58,7 +58,7 @@ def count_frames(dataset: "Dataset", where: str) -> int:
     """Return the number of frames, claims within the limits.
 
     Raises:
-        DecodeError: The claims are not positive or too large.
+        DecodeError: The claims are not positive or too large, or of samples or bits that are not read.
     """
     frames = int(dataset.get("NumberOfFrames") or 1)
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
@@ -66,7 +66,7 @@ def count_frames(dataset: "Dataset", where: str) -> int:
     if int(dataset.get("SamplesPerPixel") or 1) not in (1, 3):
         raise DecodeError(f"{where}: {int(dataset.SamplesPerPixel)} samples per pixel; 1 or 3 are allowed.")
     if int(dataset.get("BitsAllocated") or 0) not in (8, 16, 32, 64):
-        raise DecodeError(f"{where}: {dataset.get('BitsAllocated')} bits per pixel; 8, 16 or 32 are read.", fault="bits")
+        raise DecodeError(f"{where}: {dataset.get('BitsAllocated')} bits per pixel; 8, 16, 32 or 64 are read.", fault="bits")
     return frames
 
 

@@ -34,7 +34,6 @@ class Slice:
     Attributes:
         path: Of the file.
         index: Of the frame in it, from 0.
-        count: Number of the file's frames.
         number: InstanceNumber of the file; None where it has none.
         position_mm: Of its first pixel, in the patient's coordinates; None where it is unknown.
         normal: Unit vector across the slice; None where its orientation is unknown.
@@ -42,7 +41,6 @@ class Slice:
 
     path: Path
     index: int
-    count: int
     number: int | None
     position_mm: tuple[float, ...] | None
     normal: tuple[float, ...] | None
@@ -66,11 +64,11 @@ class Series:
 
     def scans(self, *, choice: SliceChoice = _ALL, salt: bytes | None = None) -> Iterator[Scan]:
         """Yield the series' slices in order, `choice` counting along the series; raises DecodeError as `open_dicom`."""
-        for path, indices, count in self.parts(choice=choice):
-            yield from read_slices(path, indices, count=count, salt=salt)
+        for path, indices in self.parts(choice=choice):
+            yield from read_slices(path, indices, salt=salt)
 
-    def parts(self, *, choice: SliceChoice = _ALL) -> Iterator[tuple[Path, tuple[int, ...], int]]:
-        """Yield files in the order of their slices, each with its wanted frames and the number of all its frames.
+    def parts(self, *, choice: SliceChoice = _ALL) -> Iterator[tuple[Path, tuple[int, ...]]]:
+        """Yield files in the order of their slices, each with its wanted frames.
 
         A file whose frames lie between those of others comes several times.
 
@@ -79,8 +77,7 @@ class Series:
         """
         wanted = (self.slices[place] for place in choice.of(len(self.slices), where=self.name))
         for path, pieces in groupby(wanted, key=attrgetter("path")):
-            frames = tuple(pieces)
-            yield path, tuple(frame.index for frame in frames), frames[0].count
+            yield path, tuple(piece.index for piece in pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,7 @@ def _read(path: Path, *, allow_any: bool) -> _File:
         )
         for index in range(count):
             position, normal = _place(dataset, index)
-            file.slices.append(Slice(path, index, count, None if number is None else int(number), position, normal))
+            file.slices.append(Slice(path, index, None if number is None else int(number), position, normal))
     return file
 
 

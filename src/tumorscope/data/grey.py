@@ -65,6 +65,14 @@ def conversions(dtype: np.dtype) -> tuple[Convert, ...]:
     return _from_bytes, _from_words, _to_float32
 
 
+def to_float32(values: np.ndarray, *, where: str) -> np.ndarray:
+    """Return finite values as float32; raises DecodeError beyond the range of its numbers."""
+    narrow = _to_float32(values)
+    if narrow is None:
+        raise DecodeError(f"{where}: values beyond the range of 32-bit floats.")
+    return narrow
+
+
 def refuse_not_finite(image: np.ndarray, *, where: str) -> None:
     """Raise DecodeError for NaN or infinity."""
     if image.dtype.kind == "f" and not np.isfinite(image).all():

@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from tumorscope.data.audit.appearance import Appearance, appearance
-from tumorscope.data.audit.frames import FRAME_SIZE, Framed, framed
+from tumorscope.data.audit.appearance import INSIDE, Appearance, appearance
+from tumorscope.data.audit.frames import Framed, framed
 
 _PERCENTS = (1, 5, 10, 25, 50, 75, 90, 95, 99)
-_ROWS, _COLUMNS = np.mgrid[-1 : 1 : FRAME_SIZE * 1j, -1 : 1 : FRAME_SIZE * 1j]
-_INSIDE = _ROWS**2 + _COLUMNS**2 < 0.8
 
 LOOK_NAMES: tuple[str, ...] = (
     "levels",
@@ -54,4 +52,4 @@ def numbers_of(look: Appearance, content: Framed) -> np.ndarray:
         look.outline_fit,
         np.log(look.roughness + 0.01) / 2,
     ]
-    return np.concatenate([numbers, np.percentile(content.frame[_INSIDE], _PERCENTS) / 255]).astype(np.float32)
+    return np.concatenate([numbers, np.percentile(content.frame[INSIDE], _PERCENTS) / 255]).astype(np.float32)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tumorscope.data.grey import Convert, conversions, refuse_not_finite
+from tumorscope.data.grey import Convert, conversions, refuse_not_finite, to_float32
 from tumorscope.data.limits import MAX_FILE_BYTES, refuse_large_file, refuse_large_volume
 from tumorscope.data.slice_choice import Plane, SliceChoice
 from tumorscope.errors import DecodeError
@@ -104,9 +104,7 @@ def _in_plane(spacing: tuple[float | None, ...], axis: int) -> tuple[float, floa
 def _scaled(pixels: np.ndarray, scale: tuple[float, float], *, where: str) -> np.ndarray:
     values = pixels.astype(np.float64) * scale[0] + scale[1]
     refuse_not_finite(values, where=where)
-    if np.abs(values).max() > np.finfo(np.float32).max:
-        raise DecodeError(f"{where}: values beyond the range of 32-bit floats.")
-    return values.astype(np.float32)
+    return to_float32(values, where=where)
 
 
 def _whole_conversion(volume: _Volume, *, where: str) -> Convert:

@@ -13,7 +13,9 @@ _NEAR_WHITE = 250
 _PLACES = np.arange(FRAME_SIZE)
 _ROWS, _COLUMNS = np.mgrid[-1 : 1 : FRAME_SIZE * 1j, -1 : 1 : FRAME_SIZE * 1j]
 _RADIUS = _ROWS**2 + _COLUMNS**2
-_INSIDE, _ELLIPSE, _SURROUND = _RADIUS < 0.8, _RADIUS < 1, _RADIUS > 1.1
+INSIDE, _ELLIPSE, _SURROUND = _RADIUS < 0.8, _RADIUS < 1, _RADIUS > 1.1
+"""The ellipse that a head would fill, on a frame, bool; then its border, and what lies around it."""
+
 # Of the mean brightness inside: background is darker, tissue that reaches into a corner is not.
 _DARKER = 0.6
 _CONTENT_LEVEL = 0.6
@@ -163,7 +165,7 @@ def _sharpness(pixels: np.ndarray, std: float) -> float:
 
 def _likeness(small: np.ndarray) -> tuple[float, float, float]:
     """Return dark surround, outline fit and roughness of a frame."""
-    dark_surround = float(np.mean(small[_SURROUND] < _DARKER * small[_INSIDE].mean()))
+    dark_surround = float(np.mean(small[_SURROUND] < _DARKER * small[INSIDE].mean()))
     smooth = cv2.GaussianBlur(small, (3, 3), 0)
     threshold, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     filled = _filled(np.asarray(smooth > threshold * _CONTENT_LEVEL))

@@ -62,7 +62,7 @@ def phantom_patient(
     result = []
     for index, through in enumerate(_positions(head, scanner, lesion, slices=slices, reach=place.uniform(0.45, 0.75))):
         receiver = _generator(label, seed, number, 3 + index)
-        pixels, mask = _render(head, scanner, lesion if shows else None, through=through, rng=receiver)
+        pixels, mask = render(head, scanner, lesion if shows else None, through=through, rng=receiver)
         result.append(PhantomSlice(pixels, mask, label if shows else NO_TUMOUR, f"phantom-{label}-{number:03d}", plane))
     return tuple(result)
 
@@ -102,10 +102,21 @@ def _with_tumour_in_view(head: Head, scanner: Scanner, lesion: Lesion, *, middle
     return through
 
 
-def _render(
+def render(
     head: Head, scanner: Scanner, lesion: Lesion | None, *, through: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels and mask of one slice."""
+    """Return one slice and what the lesion covers of it.
+
+    Args:
+        head: Whose.
+        scanner: Which plane, grid and receiver.
+        lesion: Or None for a healthy head.
+        through: A point of the slice in millimetres, shape (3,).
+        rng: Of the receiver's noise.
+
+    Returns:
+        Pixels, uint8, and mask, bool, both of shape (image_size, image_size).
+    """
     atlas, shape = load_atlas(), (scanner.image_size, scanner.image_size)
     points = scanner.points(through)
     places = head.to_template(points)

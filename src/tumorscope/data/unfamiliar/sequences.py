@@ -8,7 +8,8 @@ import numpy as np
 
 from tumorscope.data.phantom import PLANES, phantom_patient
 from tumorscope.data.phantom.atlas import load_atlas
-from tumorscope.data.phantom.head import draw_head, draw_tissue, skin_distance
+from tumorscope.data.phantom.head import draw_head
+from tumorscope.data.phantom.patient import render
 from tumorscope.data.phantom.scanner import Scanner, draw_scanner
 from tumorscope.data.unfamiliar.drawn import as_grey
 from tumorscope.labels import LABELS
@@ -40,21 +41,13 @@ def sequence(name: str, rng: np.random.Generator, size: int) -> np.ndarray:
         muscle=plain["muscle"],
     )
     scanner = draw_scanner(str(rng.choice(PLANES)), rng, image_size=size)
-    atlas, points = load_atlas(), _slice_points(scanner, rng)
-    places = head.to_template(points)
-    skin_mm = skin_distance(atlas, head, places)
-    inside = skin_mm < scanner.pixel_mm
-    tissue = draw_tissue(atlas, head, places[:, inside], pushed=places[:, inside], skin_mm=skin_mm[inside])
-    covered = np.clip(0.5 - skin_mm[inside] / scanner.pixel_mm, 0, 1)
-    signal = np.zeros(inside.size, dtype=np.float32)
-    signal[inside] = tissue.intensity.clip(0) * covered * scanner.gain(points[:, inside])
-    return scanner.receive(signal.reshape(size, size), rng)
+    return render(head, scanner, None, through=_through(scanner, rng), rng=rng)[0]
 
 
 def without_skull(name: str, rng: np.random.Generator, size: int) -> np.ndarray:
     """Return a slice of the averaged brain without skull as one of `INTENSITIES` would show it, uint8, shape (size, size)."""
     scanner = draw_scanner(str(rng.choice(PLANES)), rng, image_size=size)
-    points = _slice_points(scanner, rng)
+    points = scanner.points(_through(scanner, rng))
     atlas, levels = load_atlas(), INTENSITIES[name]
     white, grey = atlas.brain("white", points), atlas.brain("grey", points)
     fluid = (atlas.head("depth", points) < 1) * (1 - white - grey).clip(0, 1)
@@ -68,7 +61,7 @@ def template(rng: np.random.Generator, size: int) -> np.ndarray:
 
     volume, matrix = _template()
     scanner = draw_scanner(str(rng.choice(PLANES)), rng, image_size=size)
-    points = _slice_points(scanner, rng)
+    points = scanner.points(_through(scanner, rng))
     values = map_coordinates(volume, np.linalg.inv(matrix[:3, :3]) @ (points - matrix[:3, 3:]), order=1)
     return as_grey(255 * values.reshape(size, size))
 
@@ -79,8 +72,10 @@ def phantom(rng: np.random.Generator, size: int) -> np.ndarray:
     return phantom_patient(label, seed=int(rng.integers(2**31)), number=number, slices=1, image_size=size)[0].pixels
 
 
-def _slice_points(scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
-    return scanner.points(rng.uniform(-_SLICES_MM, _SLICES_MM) * scanner.axes[2] + np.array([0.0, -16.0, 10.0]))
+def _through(scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
+    """Return a point that a slice through the head contains, in millimetres."""
+    point: np.ndarray = rng.uniform(-_SLICES_MM, _SLICES_MM) * scanner.axes[2] + np.array([0.0, -16.0, 10.0])
+    return point
 
 
 @lru_cache(maxsize=1)

@@ -116,6 +116,12 @@ def test_slices_are_chosen_by_number_range_or_the_middle(tmp_path):
         SliceChoice(plane="oblique")
 
 
+def test_a_volume_of_one_slice_is_one_scan_of_no_number(tmp_path):
+    (scan,) = open_scans(saved(tmp_path / "a.nii", RAS[:, :, :1]), choice=SliceChoice(plane="axial"))
+    assert scan.slice_index is None
+    assert scan.origin.endswith("#axial:0")
+
+
 def test_all_slices_of_a_volume_have_one_type(tmp_path):
     values = RAS.astype(np.float32)
     assert {scan.pixels.dtype.name for scan in open_scans(saved(tmp_path / "a.nii", values))} == {"uint8"}

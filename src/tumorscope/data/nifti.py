@@ -86,7 +86,7 @@ def open_nifti(path: Path, *, choice: SliceChoice) -> Iterator[Scan]:
             pixels=values,
             origin=origin,
             spacing_mm=spacing,
-            slice_index=index,
+            slice_index=None if count == 1 else index,
         )
 
 

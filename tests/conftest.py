@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
@@ -15,6 +17,7 @@ from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, Record
+from tumorscope.models.bundle import Bundle
 from tumorscope.models.network import Classifier, build
 from tumorscope.scan import Scan
 
@@ -90,3 +93,23 @@ def averaging() -> Callable[[str], Classifier]:
         return network
 
     return built
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Callable[..., Bundle]:
+    """Make the bundle of a network that nobody trained, a CNN for 64 pixels unless another is asked for."""
+
+    def made(name: str = "cnn", *, seed: int = 0, network: Classifier | None = None, **of_build: Any) -> Bundle:
+        torch.manual_seed(seed)
+        return Bundle(
+            network=(network or build(name, **of_build)).eval(),
+            preprocessing=Preprocessing(image_size=64),
+            recipe={},
+            training={},
+            data_fingerprint="d",
+            split_fingerprint="s",
+            trained_on=frozenset(),
+            created="2026-01-01T00:00:00+00:00",
+        )
+
+    return made

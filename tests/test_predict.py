@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import tumorscope as ts
@@ -22,10 +21,9 @@ from tumorscope.errors import BundleError, DecodeError, UsageError
 from tumorscope.explanation.looking import Looker
 from tumorscope.finding import ModelStamp
 from tumorscope.labels import LABELS
-from tumorscope.models.bundle import Bundle, load_bundle, save_bundle
+from tumorscope.models.bundle import load_bundle, save_bundle
 from tumorscope.models.bundle_files import Graph
 from tumorscope.models.calibration import Calibration
-from tumorscope.models.network import build
 from tumorscope.predict import Predictor
 from tumorscope.scan import Scan
 from tumorscope.streaming import StreamChoices, answer_files
@@ -209,44 +207,28 @@ def test_the_head_is_framed_once_and_as_training_does():
     assert framing == preprocessing.framing(scan) != Framing.whole(scan.shape)
 
 
-def save_small(folder, **changes):
-    torch.manual_seed(0)
-    bundle = Bundle(
-        network=build("cnn").eval(),
-        preprocessing=Preprocessing(image_size=64),
-        recipe={},
-        training={},
-        data_fingerprint="d",
-        split_fingerprint="s",
-        trained_on=frozenset(),
-        created="2026-01-01T00:00:00+00:00",
-    )
-    save_bundle(replace(bundle, **changes), folder)
-    return folder
-
-
 @pytest.mark.parametrize("name", ["network.onnx", "model.safetensors"])
-def test_a_model_whose_files_were_altered_is_refused(tmp_path, name):
-    folder = save_small(tmp_path)
-    path = folder / name
+def test_a_model_whose_files_were_altered_is_refused(untrained, tmp_path, name):
+    save_bundle(untrained(), tmp_path)
+    path = tmp_path / name
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(BundleError, match="not the file"):
-        Predictor.load(folder)
+        Predictor.load(tmp_path)
 
 
-def test_a_model_of_another_version_and_an_incomplete_one_are_refused(tmp_path):
-    folder = save_small(tmp_path)
-    path = folder / "bundle.json"
+def test_a_model_of_another_version_and_an_incomplete_one_are_refused(untrained, tmp_path):
+    save_bundle(untrained(), tmp_path)
+    path = tmp_path / "bundle.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "schema_version": 7}))
     with pytest.raises(BundleError, match="version 7"):
-        Predictor.load(folder)
+        Predictor.load(tmp_path)
     del content["preprocessing"]
     path.write_text(json.dumps(content))
     with pytest.raises(BundleError, match="incomplete"):
-        Predictor.load(folder)
+        Predictor.load(tmp_path)
     with pytest.raises(UsageError, match="abacus"):
-        Predictor.load(folder, engine="abacus")
+        Predictor.load(tmp_path, engine="abacus")
 
 
 def test_a_bundle_of_before_that_needs_torch_says_so_where_there_is_none(tmp_path, monkeypatch):

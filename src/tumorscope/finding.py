@@ -5,9 +5,7 @@ import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import (
-    Any,  # pydantic wants it before Python 3.12
-)
+from typing import Any
 
 import numpy as np
 
@@ -213,11 +211,11 @@ class Finding:
         picture, values = self.heatmap.picture, self.heatmap.values
         if picture is None or values is None:
             return []
-        from tumorscope.overlay import overlay_png, png
+        from tumorscope.overlay import overlay_png, png, png_address
 
         name = label_info(self.heatmap.label).display_name
         drawn = (("The scan", png(picture)), (f"Its Grad-CAM of {name}", overlay_png(picture, values)))
-        return [(alt, "data:image/png;base64," + base64.b64encode(content).decode("ascii")) for alt, content in drawn]
+        return [(alt, png_address(content)) for alt, content in drawn]
 
 
 def _map_json(heatmap: Heatmap, *, with_values: bool) -> MapJson:

@@ -2,13 +2,9 @@
 
 import json
 from functools import lru_cache
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    NotRequired,  # pydantic wants it before Python 3.12
-)
+from typing import TYPE_CHECKING, Any, NotRequired
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
 from tumorscope.errors import FindingError
 

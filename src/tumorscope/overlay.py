@@ -1,5 +1,6 @@
 """A heatmap in colour over its scan, as a PNG; for the doors that draw no figure."""
 
+import base64
 import io
 
 import cv2
@@ -33,3 +34,8 @@ def png(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def png_address(content: bytes) -> str:
+    """Return the content of a PNG file as a `data:` address that a page can embed."""
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

@@ -25,7 +25,7 @@ from tumorscope.labels import LABELS
 from tumorscope.models.bundle_files import BUNDLE_FILE, Graph, read_bundle_json, short_digest
 from tumorscope.models.calibration import Calibration
 from tumorscope.models.calibration_files import read_calibration
-from tumorscope.models.shipped import BUNDLED, shipped_folder
+from tumorscope.models.shipped import BUNDLED, model_folder
 from tumorscope.predictions import Decisions
 from tumorscope.scan import Scan
 
@@ -92,7 +92,7 @@ class Predictor:
             BundleError: The model is of another version, or its files are not the ones that belong together.
             UsageError: The engine is unknown or not installed.
         """
-        folder = shipped_folder() if str(model) == BUNDLED else Path(model)
+        folder = model_folder(model)
         content = read_bundle_json(folder)
         try:
             runs, graph = open_engine(engine, folder, content, threads=threads)

@@ -11,42 +11,25 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 from command_line import invoke
 from PIL import Image
 
 from tumorscope import DISCLAIMER
 from tumorscope.apps.finding_records import FLAT_COLUMNS
 from tumorscope.apps.scan_files import scan_files
-from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import DecodeError, SourceError, UsageError
 from tumorscope.finding import Finding
 from tumorscope.labels import LABELS
-from tumorscope.models.bundle import Bundle, save_bundle
-from tumorscope.models.network import build
+from tumorscope.models.bundle import save_bundle
 
 MANY = 300
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(untrained, tmp_path_factory):
     """A CNN that was not trained, as a bundle."""
-    return _saved(tmp_path_factory.mktemp("model"), seed=0)
-
-
-def _saved(folder, *, seed):
-    torch.manual_seed(seed)
-    bundle = Bundle(
-        network=build("cnn").eval(),
-        preprocessing=Preprocessing(image_size=64),
-        recipe={},
-        training={},
-        data_fingerprint="d",
-        split_fingerprint="s",
-        trained_on=frozenset(),
-        created="2026-01-01T00:00:00+00:00",
-    )
-    save_bundle(bundle, folder)
+    folder = tmp_path_factory.mktemp("model")
+    save_bundle(untrained(), folder)
     return folder
 
 
@@ -193,11 +176,12 @@ def test_a_finished_output_stays_as_it_is_and_new_files_are_added(archive, model
     assert [Path(record["path"]).name for record in lines(out)[len(before) :]] == ["100.png"]
 
 
-def test_an_output_of_another_model_or_of_other_options_is_refused(archive, model, tmp_path):
+def test_an_output_of_another_model_or_of_other_options_is_refused(untrained, archive, model, tmp_path):
     out = tmp_path / "out.jsonl"
     invoke("predict", archive, "--model", model, "-o", out)
+    save_bundle(untrained(seed=1), tmp_path / "other")
     with pytest.raises(UsageError, match="another model"):
-        invoke("predict", archive, "--model", _saved(tmp_path / "other", seed=1), "-o", out)
+        invoke("predict", archive, "--model", tmp_path / "other", "-o", out)
     with pytest.raises(UsageError, match="another options"):
         invoke("predict", archive, "--model", model, "-o", out, "--html")
     (tmp_path / "foreign.csv").write_text("a,b\n1,2\n")

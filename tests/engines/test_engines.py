@@ -12,7 +12,7 @@ from tumorscope.data.preprocess import Preprocessing
 from tumorscope.engines.engine import ENGINES, open_engine
 from tumorscope.errors import UsageError
 from tumorscope.labels import LABELS
-from tumorscope.models.bundle import Bundle, save_bundle
+from tumorscope.models.bundle import save_bundle
 from tumorscope.models.bundle_files import read_bundle_json
 from tumorscope.models.network import build
 from tumorscope.scan import Scan
@@ -21,7 +21,7 @@ SIZE = 64
 
 
 @pytest.fixture(scope="module", params=[("cnn", None), ("mobilenet_v2", 16)], ids=["cnn", "mobilenet_v2"])
-def folder(request, tmp_path_factory):
+def folder(request, untrained, tmp_path_factory):
     """A bundle of a network that was not trained, whose batch normalisation is away from where it starts."""
     name, stride = request.param
     torch.manual_seed(1)
@@ -31,18 +31,8 @@ def folder(request, tmp_path_factory):
             layer.momentum = None  # the mean over all batches, here of one
     with torch.no_grad():
         network(torch.randn(8, 3, SIZE, SIZE))
-    bundle = Bundle(
-        network=network.eval(),
-        preprocessing=Preprocessing(image_size=SIZE),
-        recipe={},
-        training={},
-        data_fingerprint="d",
-        split_fingerprint="s",
-        trained_on=frozenset(),
-        created="2026-01-01T00:00:00+00:00",
-    )
     path = tmp_path_factory.mktemp("bundle")
-    save_bundle(bundle, path)
+    save_bundle(untrained(network=network), path)
     return path
 
 

@@ -45,7 +45,7 @@ def test_every_refusal_names_the_first_criterion_that_failed(acceptance, head):
     dim = (head // 3).astype(np.uint8)
 
     def reason(scan, features, **more):
-        return acceptance.reasons([first_look(scan, **more)], features, LOGITS)[0]
+        return acceptance.judged([first_look(scan, **more)], features, LOGITS)[1][0]
 
     assert reason(head, near) == ""
     assert reason(np.zeros_like(head), far) == BLANK_REASON

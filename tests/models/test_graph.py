@@ -6,32 +6,20 @@ import json
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import numpy_helper
 from torch import nn
 
-from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import BundleError
-from tumorscope.models.bundle import Bundle, load_bundle, make_graph, save_bundle
+from tumorscope.models.bundle import load_bundle, make_graph, save_bundle
 from tumorscope.models.bundle_files import GRAPH_FILE, KNOWN_NETWORKS, WEIGHTS_FILE, read_bundle_json, read_graph
 from tumorscope.models.graph import network_graph
-from tumorscope.models.network import NETWORKS, build
+from tumorscope.models.network import NETWORKS
 from tumorscope.models.shipped import shipped_folder
 
 
 @pytest.fixture
-def bundle():
-    torch.manual_seed(0)
-    return Bundle(
-        network=build("mobilenet_v2", output_stride=16).eval(),
-        preprocessing=Preprocessing(image_size=64),
-        recipe={},
-        training={},
-        data_fingerprint="d",
-        split_fingerprint="s",
-        trained_on=frozenset(),
-        created="2026-01-01T00:00:00+00:00",
-    )
+def bundle(untrained):
+    return untrained("mobilenet_v2", output_stride=16)
 
 
 def test_initialisers_are_the_trained_parameters_byte_for_byte_and_lie_in_the_weights_file(bundle, tmp_path):
@@ -100,7 +88,7 @@ def test_a_bundle_of_before_has_its_graph_made(bundle, tmp_path):
     (tmp_path / "bundle.json").write_text(json.dumps(content))
     (tmp_path / GRAPH_FILE).unlink()
     assert read_graph(tmp_path, read_bundle_json(tmp_path)) is None
-    made = make_graph(tmp_path)
+    made = make_graph(tmp_path, content)
     assert (made.stride, made.start) == (stored.stride, stored.start) == (16, 0)
     first = onnx.load_model_from_string(made.source).graph.initializer[0]
     assert (

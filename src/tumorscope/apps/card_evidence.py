@@ -15,7 +15,7 @@ from tumorscope.explanation.content import read_images
 from tumorscope.manifest import Manifest, read_manifest
 from tumorscope.models.bundle_files import read_bundle_json, short_digest
 from tumorscope.models.network import NETWORKS
-from tumorscope.models.shipped import BUNDLED, shipped_folder
+from tumorscope.models.shipped import model_folder
 from tumorscope.predictions import read_predictions
 from tumorscope.reporting.model_card import CardModel, Evidence
 from tumorscope.reporting.model_card_results import model_card
@@ -58,7 +58,7 @@ def card_of(model: Path, evidence: Sequence[Path]) -> str:
         EvaluationError: An evidence has no results, is of another recipe, network or start, or was tested on images that it, or
             another image of their group, was trained on.
     """
-    folder = shipped_folder() if str(model) == BUNDLED else model
+    folder = model_folder(model)
     content = read_bundle_json(folder)
     own_run = RunFolder.at(folder.resolve().parent)
     inside = own_run.is_prepared and own_run.manifest_path.is_file()

@@ -36,6 +36,7 @@ from tumorscope.apps.options import (
     TestOption,
 )
 from tumorscope.errors import TumorscopeError, UsageError
+from tumorscope.models.bundle_files import KNOWN_NETWORKS
 
 if TYPE_CHECKING:
     from tumorscope.apps.console import Reporter
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from tumorscope.manifest import Manifest
     from tumorscope.training.recipe import Recipe
 
-NETWORK_NAMES = ("mobilenet_v2", "cnn")
 
 app = typer.Typer(
     name="tumorscope",
@@ -66,7 +66,7 @@ def run(
             "synthetic set."
         ),
     ] = None,
-    models: ModelsOption = ",".join(NETWORK_NAMES),
+    models: ModelsOption = ",".join(KNOWN_NETWORKS),
     recipe: RecipeOption = None,
     init: InitOption = None,
     protocol: ProtocolOption = Protocol.published,
@@ -222,7 +222,7 @@ def split(
 def train(
     manifest: ManifestArgument,
     out: Annotated[Path, typer.Option(help="Run folder; the same command goes on with it after a kill.")],
-    models: ModelsOption = ",".join(NETWORK_NAMES),
+    models: ModelsOption = ",".join(KNOWN_NETWORKS),
     recipe: RecipeOption = None,
     init: InitOption = None,
     epochs: EpochsOption = None,
@@ -509,9 +509,9 @@ def _reporter() -> "Reporter":
 
 def _models(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    unknown = [name for name in names if name not in NETWORK_NAMES]
+    unknown = [name for name in names if name not in KNOWN_NETWORKS]
     if unknown or not names or len(set(names)) < len(names):
-        raise UsageError(f"--models {text}: give one or more of {', '.join(NETWORK_NAMES)}, separated by commas, none twice.")
+        raise UsageError(f"--models {text}: give one or more of {', '.join(KNOWN_NETWORKS)}, separated by commas, none twice.")
     return names
 
 

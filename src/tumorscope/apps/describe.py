@@ -18,7 +18,7 @@ from tumorscope.errors import BundleError, ManifestError
 from tumorscope.labels import LABELS, label_info
 from tumorscope.manifest import SPLITS, read_manifest
 from tumorscope.models.bundle_files import read_bundle_json
-from tumorscope.models.shipped import BUNDLED, shipped_folder
+from tumorscope.models.shipped import model_folder, shipped_folder
 from tumorscope.training.recipe import load_recipe, shipped_recipes
 
 _LIBRARIES = ("torch", "torchvision", "lightning", "kornia", "numpy", "scikit-learn", "pillow", "nilearn")
@@ -50,8 +50,7 @@ def describe(path: Path) -> str:
         ManifestError: It is none of these, or not there.
         BundleError: It is `bundled`, and this installation holds no such model.
     """
-    if str(path) == BUNDLED:
-        path = shipped_folder()
+    path = model_folder(path)
     if not path.exists():
         raise ManifestError(f"{path}: no such file or folder. Give a run folder, a model folder, a manifest, or nothing.")
     if (path / "run.json").is_file():

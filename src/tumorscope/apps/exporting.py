@@ -9,10 +9,8 @@ from tumorscope import DISCLAIMER
 from tumorscope.engines.engine import find_graph
 from tumorscope.errors import BundleError
 from tumorscope.models.bundle_files import GRAPH_INPUT, Graph, read_bundle_json
-from tumorscope.models.shipped import BUNDLED, shipped_folder
+from tumorscope.models.shipped import model_folder
 from tumorscope.storage import refuse_closed_folder, write_atomically
-
-FORMATS = ("onnx", "openvino")
 
 
 def export_model(model: str, form: str, out: Path) -> list[Path]:
@@ -20,7 +18,7 @@ def export_model(model: str, form: str, out: Path) -> list[Path]:
 
     Args:
         model: Folder of a bundle, or `bundled`.
-        form: One of `FORMATS`.
+        form: `onnx` or `openvino`.
         out: Folder for the files.
 
     Returns:
@@ -30,41 +28,34 @@ def export_model(model: str, form: str, out: Path) -> list[Path]:
         BundleError: The model cannot be loaded or trusted.
         OutputError: The folder cannot be written.
     """
-    folder = shipped_folder() if model == BUNDLED else Path(model)
+    folder = model_folder(model)
     content = read_bundle_json(folder)
     refuse_closed_folder(out, option="-o")
     graph = find_graph(folder, content)
-    network = _whole_graph(graph)
-    _refuse_fixed_batch(network, folder)
+    network = _whole_graph(graph, folder)
     out.mkdir(parents=True, exist_ok=True)
-    written = (
-        _write_openvino(network, out / f"{content['network']}.xml") if form == "openvino" else [out / f"{content['network']}.onnx"]
-    )
-    if form == "onnx":
+    if form == "openvino":
+        written = _write_openvino(network, out / f"{content['network']}.xml")
+    else:
+        written = [out / f"{content['network']}.onnx"]
         write_atomically(written[0], network)
     about = out / f"{content['network']}.json"
     write_atomically(about, json.dumps(_about(content, graph), indent=1) + "\n")
     return [*written, about]
 
 
-def _whole_graph(graph: Graph) -> bytes:
-    """The graph with its weights inside."""
-    if isinstance(graph.source, bytes):
-        return graph.source
+def _whole_graph(graph: Graph, folder: Path) -> bytes:
+    """The graph with its weights inside, free in the number of images."""
     import onnx
 
-    model = onnx.load(graph.source)  # loads what lies in the weights file, too
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
-
-
-def _refuse_fixed_batch(network: bytes, folder: Path) -> None:
-    import onnx
-
-    graph = onnx.load_model_from_string(network).graph
-    fixed = [value.name for value in (*graph.input, *graph.output) if not value.type.tensor_type.shape.dim[0].dim_param]
+    # A path's weights lie in a file beside it, which is loaded too.
+    model = onnx.load_model_from_string(graph.source) if isinstance(graph.source, bytes) else onnx.load(graph.source)
+    ends = (*model.graph.input, *model.graph.output)
+    fixed = [value.name for value in ends if not value.type.tensor_type.shape.dim[0].dim_param]
     if fixed:
         raise BundleError(f"{folder}: {', '.join(fixed)} with a fixed number of images. Save the model again with this version.")
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def _write_openvino(network: bytes, path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Options and arguments that several verbs of the command line share."""
+"""Options, arguments and choices of the command line."""
 
 from enum import StrEnum
 from pathlib import Path

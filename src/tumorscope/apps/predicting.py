@@ -22,7 +22,7 @@ from tumorscope.errors import DecodeError, SourceError, UsageError
 from tumorscope.finding import Finding
 from tumorscope.labels import label_info
 from tumorscope.models.bundle_files import BUNDLE_FILE, GRAPH_FILE
-from tumorscope.models.shipped import BUNDLED, shipped_folder
+from tumorscope.models.shipped import model_folder
 from tumorscope.predict import Predictor
 from tumorscope.storage import refuse_closed_folder
 from tumorscope.streaming import StreamChoices, answer_files, answer_sources
@@ -166,7 +166,7 @@ def _write_answers(choices: PredictChoices, work: _Files | _Series, predictor: P
 
 def _stamp(choices: PredictChoices, predictor: Predictor) -> dict[str, Any]:
     """What records depend on, so that a run only goes on with its own."""
-    folder = shipped_folder() if choices.model == BUNDLED else Path(choices.model)
+    folder = model_folder(choices.model)
     return {
         "disclaimer": DISCLAIMER,
         "model": {

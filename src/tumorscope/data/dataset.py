@@ -262,6 +262,11 @@ def resize(images: Tensor, size: int) -> Tensor:
     return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
+def network_input(grids: np.ndarray, preprocessing: Preprocessing, device: torch.device) -> Tensor:
+    """Return the network's input for grids, uint8, shape (n, size, size): float32, shape (n, 3, size, size), channels last."""
+    return normalise(torch.from_numpy(np.array(grids[:, None])).to(device).float() / 255, preprocessing)
+
+
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Return the network's input, the torch twin of `Preprocessing.normalise`.
 

@@ -100,4 +100,4 @@ def find_graph(folder: Path, content: dict[str, Any]) -> Graph:
             f"{folder}: a bundle without {GRAPH_FILE}, as earlier versions wrote them, and {error.name} is not installed to make "
             "it. Predict where torch is installed, or save the model with this version."
         ) from error
-    return make_graph(folder)
+    return make_graph(folder, content)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tumorscope.data.dataset import network_input
 from tumorscope.engines.engine import Answers
 from tumorscope.models.bundle import load_bundle
 from tumorscope.models.device import Device, images_per_pass, torch_device
@@ -19,7 +20,7 @@ class TorchEngine:
     """
 
     def __init__(self, folder: Path, *, device: Device = "auto") -> None:
-        bundle = load_bundle(folder)
+        bundle = load_bundle(folder, calibrated=False)
         self._device = torch_device(device)
         self._network = bundle.network.eval().to(self._device).to(memory_format=torch.channels_last)
         self._preprocessing = bundle.preprocessing
@@ -33,6 +34,5 @@ class TorchEngine:
         return Answers(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
 
     def _answer(self, grids: np.ndarray) -> Answers:
-        images = torch.from_numpy(self._preprocessing.normalise(grids)).to(self._device)
-        answer = self._network.answer(images.contiguous(memory_format=torch.channels_last))
+        answer = self._network.answer(network_input(grids, self._preprocessing, self._device))
         return Answers(*(values.cpu().numpy() for values in answer))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tumorscope.data.audit.threads import in_threads
-from tumorscope.data.dataset import normalise
+from tumorscope.data.dataset import network_input
 from tumorscope.data.decode import decode_record
 from tumorscope.data.first_look import FirstLook, first_look
 from tumorscope.data.pixel_cache import PixelCache
@@ -53,8 +53,8 @@ def answer_grids(
     features, logits = [], []
     with torch.inference_mode():
         for first in range(0, len(grids), step):
-            images = torch.from_numpy(np.array(grids[first : first + step, None])).to(device).float() / 255
-            pooled = network.features(normalise(images, bundle.preprocessing)).mean(dim=(2, 3))
+            images = network_input(grids[first : first + step], bundle.preprocessing, device)
+            pooled = network.features(images).mean(dim=(2, 3))
             features.append(pooled.float().cpu().numpy())
             logits.append(network.head(pooled).float().cpu().numpy())
             if progress is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from tumorscope.data.dataset import normalise
+from tumorscope.data.dataset import network_input
 from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.explanation.attention import peak_of
 from tumorscope.explanation.placement import place
@@ -96,8 +96,7 @@ class Looker:
 
     def inputs(self, grids: np.ndarray) -> torch.Tensor:
         """Return the network's input for grids, float32, shape (n, 3, size, size)."""
-        images = torch.from_numpy(np.array(grids[:, None])).to(self.device).float() / 255
-        return normalise(images, self.preprocessing)
+        return network_input(grids, self.preprocessing, self.device)
 
     def place(self, heatmap: np.ndarray, *, cells: CellGrid | None = None) -> np.ndarray:
         """Return a map of cells on the network's own grid, float32, shape (size, size); `cells` are the network's by default."""

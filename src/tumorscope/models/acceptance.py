@@ -50,14 +50,10 @@ class Acceptance:
         Raises:
             EvaluationError: As `Familiarity.score`.
         """
-        ratios = [
-            part.score(numbers, logits) / part.threshold for part, numbers in ((self.looks, looks), (self.features, features))
-        ]
-        strangeness: np.ndarray = np.maximum(*ratios)
-        return strangeness
+        return self._strangeness(self.looks.score(looks, logits), self.features.score(features, logits))
 
-    def reasons(self, looks: Sequence[FirstLook], features: np.ndarray, logits: np.ndarray) -> tuple[str, ...]:
-        """Return for every scan why it is refused, in words for a user; empty for one that is kept.
+    def judged(self, looks: Sequence[FirstLook], features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return how strange scans are, see `strangeness`, and why each is refused, in words; empty for one that is kept.
 
         Args:
             looks: What each of the pictures tells.
@@ -67,10 +63,16 @@ class Acceptance:
         Raises:
             EvaluationError: As `Familiarity.score`.
         """
-        grey = self.looks.refused(np.stack([look.numbers for look in looks]), logits)
-        content = self.features.reasons(features, logits)
+        grey = self.looks.score(np.stack([look.numbers for look in looks]), logits)
+        content = self.features.score(features, logits)
         odd = "grey levels unlike those of the images this model was trained on"
-        return tuple(look.reason or (odd if strange else third) for look, strange, third in zip(looks, grey, content, strict=True))
+        told = zip(looks, grey < self.looks.threshold, self.features.reasons_of(content), strict=True)
+        reasons = tuple(look.reason or (odd if strange else third) for look, strange, third in told)
+        return self._strangeness(grey, content), reasons
+
+    def _strangeness(self, grey: np.ndarray, content: np.ndarray) -> np.ndarray:
+        strangeness: np.ndarray = np.maximum(grey / self.looks.threshold, content / self.features.threshold)
+        return strangeness
 
     @property
     def stored_bytes(self) -> int:

@@ -131,10 +131,14 @@ def load_bundle(folder: Path, *, calibrated: bool = True) -> Bundle:
     )
 
 
-def make_graph(folder: Path) -> Graph:
-    """Return the network of a bundle with its weights inside, for bundles of before that hold no graph; raises as `load_bundle`."""
-    bundle = load_bundle(folder)
-    weights = read_weights(folder, read_bundle_json(folder))
+def make_graph(folder: Path, content: Mapping[str, Any]) -> Graph:
+    """Return the network of a bundle with its weights inside, for bundles of before that hold no graph; raises as `load_bundle`.
+
+    Args:
+        folder: Of the bundle.
+        content: Of its `bundle.json`.
+    """
+    bundle, weights = load_bundle(folder, calibrated=False), read_weights(folder, content)
     cells = bundle.network.cell_grid()
     graph = network_graph(bundle.network, bundle.preprocessing, weights, embed=True)
     return Graph(graph, stride=cells.stride, start=cells.start)

@@ -5,7 +5,6 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -102,5 +101,7 @@ def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of what a result depends on."""
+    from importlib import metadata  # the command line reads this module's constants and must not wait for it
+
     names = ("torch", "torchvision", "lightning", "kornia", "numpy", "scikit-learn", "pillow")
     return {"tumorscope": __version__, "python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -111,9 +111,8 @@ class Calibration:
         point = self.operating_point
         familiarity, reasons = None, ("",) * len(logits)
         if self.acceptance is not None:
-            numbers = np.stack([look.numbers for look in looks])
-            familiarity = 1 - self.acceptance.strangeness(numbers, features, logits)
-            reasons = self.acceptance.reasons(looks, features, logits)
+            strangeness, reasons = self.acceptance.judged(looks, features, logits)
+            familiarity = 1 - strangeness
         return Decisions(
             probabilities=probabilities,
             prediction_sets=self.sets(probabilities),

@@ -85,11 +85,15 @@ class Familiarity:
 
     def reasons(self, features: np.ndarray, logits: np.ndarray) -> tuple[str, ...]:
         """Return for every input why it is refused, in words for a user; empty for one that is kept. As for `score`."""
+        return self.reasons_of(self.score(features, logits))
+
+    def reasons_of(self, scores: np.ndarray) -> tuple[str, ...]:
+        """Return the same for scores that are known."""
         return tuple(
             f"unlike the images this model was trained on (familiarity {score:.4g}, at least {self.threshold:.4g} is needed)"
             if score < self.threshold
             else ""
-            for score in self.score(features, logits)
+            for score in scores
         )
 
     @property

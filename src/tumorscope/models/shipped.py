@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tumorscope.models.bundle import Bundle
 
 BUNDLED = "bundled"
-"""What `--init`, `info` and `card` call the shipped model, and the folder that it lies in."""
+"""What commands and `load` call the shipped model, and the folder that it lies in."""
 
 MOST_BYTES = 10_000_000
 """What the folder may weigh: every installation carries it."""
@@ -29,6 +29,11 @@ def shipped_folder() -> Path:
             "or install a release that carries one."
         )
     return place
+
+
+def model_folder(model: str | Path) -> Path:
+    """Return the folder of a model: the shipped one for `bundled`, else the folder that is given; raises as `shipped_folder`."""
+    return shipped_folder() if str(model) == BUNDLED else Path(model)
 
 
 def shipped_bundle() -> "Bundle":

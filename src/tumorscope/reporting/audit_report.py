@@ -1,6 +1,5 @@
 """The page of an audit: what is wrong with a data set, with pictures."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import Image
 from tumorscope import DISCLAIMER, __version__
 from tumorscope.errors import EvaluationError
 from tumorscope.labels import LABELS, UNSTATED_TUMOUR, display_name
+from tumorscope.overlay import png_address
 from tumorscope.reporting.pages import page_environment
 from tumorscope.storage import write_atomically
 
@@ -50,7 +50,7 @@ class PictureRow:
         joined = np.hstack([part for picture in scaled for part in (picture, gap)][:-1])
         stream = io.BytesIO()
         Image.fromarray(joined).save(stream, "PNG", optimize=True)
-        return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+        return png_address(stream.getvalue())
 
 
 @dataclass(frozen=True, slots=True)

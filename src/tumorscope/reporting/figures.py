@@ -4,7 +4,6 @@ Everything goes through matplotlib's object interface: no global state, no displ
 well as by colour (the palette of Okabe and Ito, which colour-blind readers can tell apart).
 """
 
-import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tumorscope import DISCLAIMER, __version__
 from tumorscope.labels import LABELS, label_info
+from tumorscope.overlay import png_address
 from tumorscope.reporting.report_tables import DASH, number, percent
 from tumorscope.storage import write_atomically
 
@@ -69,7 +69,7 @@ def save_png(figure: Figure | bytes, path: Path) -> None:
 def png_data_uri(figure: Figure | bytes) -> str:
     """Return a figure, or its PNG bytes, as a `data:` address that a page can embed."""
     content = figure if isinstance(figure, bytes) else png_bytes(figure)
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+    return png_address(content)
 
 
 def stamp(figure: Figure, text: str) -> None:

@@ -4,7 +4,6 @@ The scan is stored once per page, however often it is shown. A map is stored as 
 is a quarter of what red, green, blue and opacity would take.
 """
 
-import base64
 import hashlib
 import io
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from PIL import Image
 
 from tumorscope.explanation.attention import peak_of
 from tumorscope.labels import LABELS, label_info
-from tumorscope.overlay import STRONGEST_ALPHA
+from tumorscope.overlay import STRONGEST_ALPHA, png_address
 from tumorscope.reporting.heatmap_figures import answer_words, overlay_colours
 from tumorscope.reporting.report_tables import percent
 from tumorscope.reporting.study import ExplainedScan, FourMaps
@@ -151,7 +150,7 @@ def _indexed(levels: np.ndarray, *, opaque: bool) -> str:
 def _address(image: Image.Image, **options: bytes) -> str:
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True, **options)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return png_address(stream.getvalue())
 
 
 def _cross(heatmap: np.ndarray) -> str:

@@ -26,21 +26,19 @@ import numpy as np
 from tumorscope import DISCLAIMER
 from tumorscope.apps.run_folder import RunFolder
 from tumorscope.data.decode import decode_record
-from tumorscope.data.first_look import first_look
 from tumorscope.data.pixel_cache import PixelCache, build_pixel_cache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.unfamiliar import NEAR, SET_NAMES, SETS, unfamiliar_sets
 from tumorscope.evaluation.answered import Answered
-from tumorscope.evaluation.answering import answer_grids, linear_head
+from tumorscope.evaluation.answering import answer_rows, answer_scans, first_looks, linear_head
 from tumorscope.evaluation.evaluate import refuse_seen_images
 from tumorscope.evaluation.familiarity_fit import fit_acceptance, fit_familiarity
 from tumorscope.evaluation.refusal import MOST_BYTES, Scored, choose_method, kept_and_refused, mean_areas, separation
 from tumorscope.labels import LABELS
-from tumorscope.manifest import Manifest, read_manifest
+from tumorscope.manifest import CALIBRATION, Manifest, read_manifest
 from tumorscope.models.acceptance import Acceptance
 from tumorscope.models.bundle import Bundle, load_bundle
 from tumorscope.models.familiarity import MAHALANOBIS, METHODS, Familiarity
-from tumorscope.scan import Scan
 from tumorscope.storage import write_atomically
 
 
@@ -120,14 +118,12 @@ class Kept:
 
 def ask(bundle: Bundle, name: str, images: Sequence[np.ndarray], labels: np.ndarray | None = None) -> Asked:
     """Show scans to the gate and, on its grid, to the network."""
-    grids = np.stack([bundle.preprocessing.grid(Scan(pixels=image, origin=name)) for image in images])
-    return seen(answer_grids(bundle, grids, split=name, label_index=labels), images)
+    return seen(answer_scans(bundle, images, split=name, label_index=labels))
 
 
-def seen(answered: Answered, images: Sequence[np.ndarray]) -> Asked:
-    """Add to a network's answers what the pictures themselves tell."""
-    looks = [first_look(image) for image in images]
-    return Asked(answered, np.stack([look.numbers for look in looks]), np.array([bool(look.reason) for look in looks]))
+def seen(answered: Answered) -> Asked:
+    """Set apart what the pictures themselves tell."""
+    return Asked(answered, answered.look_numbers, np.array([bool(look.reason) for look in answered.looks]))
 
 
 def scans_of(manifest: Manifest, preprocessing: Preprocessing) -> list[np.ndarray]:
@@ -143,8 +139,8 @@ def spread(scans: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
 def of_split(bundle: Bundle, cache: PixelCache, split: str) -> Asked:
     """Show the images of a split to the network and to the gate."""
     rows = cache.rows(split)
-    answered = answer_grids(bundle, cache.grids[rows], split=split, label_index=cache.label_index[rows])
-    return seen(answered, scans_of(cache.manifest.in_split(split), bundle.preprocessing))
+    looks = first_looks(cache.manifest, rows.tolist(), bundle.preprocessing)
+    return seen(answer_rows(bundle, cache, rows, split=split, looks=looks))
 
 
 def ask_sets(bundle: Bundle, cache: PixelCache, split: str, *, seed: int, count: int, keep: Kept) -> dict[str, Asked]:
@@ -251,9 +247,9 @@ def parsed() -> argparse.Namespace:
 
 def calibration_split(bundle: Bundle, cache: PixelCache) -> str:
     """Return the split that thresholds come from, and say so where it is not what it should be."""
-    if len(cache.rows("calibration")):
-        refuse_seen_images(bundle, cache.manifest, "calibration")
-        return "calibration"
+    if len(cache.rows(CALIBRATION)):
+        refuse_seen_images(bundle, cache.manifest, CALIBRATION)
+        return CALIBRATION
     print("No calibration split in this run: thresholds are from validation images, which chose the epoch.", flush=True)
     return "validation"
 

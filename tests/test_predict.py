@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 import tumorscope as ts
+from tumorscope.data.input_gate import BLANK_REASON, COLOUR_REASON
+from tumorscope.data.phantom import phantom_patient
 from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.data.slice_choice import SliceChoice
 from tumorscope.engines.engine import Answers
@@ -91,7 +93,17 @@ def test_what_is_said_is_what_the_engine_answered():
     assert list(finding.probabilities) == list(LABELS)
     np.testing.assert_allclose(list(finding.probabilities.values()), weights / weights.sum(), rtol=1e-12)
     assert finding.recommended == finding.most_probable == finding.heatmap.label == "notumor"
-    assert (finding.prediction_set, finding.familiarity, finding.refused) == (None, None, False)
+    assert (finding.prediction_set, finding.familiarity) == (None, None)
+
+
+def test_a_model_that_is_not_calibrated_refuses_what_can_be_no_slice_of_a_head():
+    predictor = predictor_of(Pointing())
+    [drawn] = phantom_patient("glioma", seed=0, number=0, slices=1)
+    head = Scan(pixels=drawn.pixels, origin="head")
+    blank, coloured = Scan(np.full((64, 64), 9, dtype=np.uint8), origin="x"), replace(head, colour_share=0.5)
+    assert predictor(head).refusal is None
+    assert predictor(blank).refusal == BLANK_REASON
+    assert predictor(coloured).refusal == COLOUR_REASON
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Prepared(NamedTuple):
         spacing_mm: Or None when unknown.
         grid: What the network is shown, uint8, shape (image_size, image_size).
         framing: The part of the scan on the grid.
-        look: What the picture tells before the network sees it, or None where the model refuses nothing.
+        look: What the picture tells before the network sees it.
         picture: The scan at 8 bits for overlays, or None where no heatmap is wanted.
     """
 
@@ -53,7 +53,7 @@ class Prepared(NamedTuple):
     spacing_mm: tuple[float, float] | None
     grid: np.ndarray
     framing: Framing
-    look: FirstLook | None
+    look: FirstLook
     picture: np.ndarray | None
 
 
@@ -159,7 +159,7 @@ class Predictor:
         """Return what an answer needs of a scan; safe in several threads."""
         eight_bit = self.preprocessing.eight_bit(scan.pixels)
         grid, framing = self.preprocessing.framed_grid(eight_bit)
-        look = None if self.calibration.acceptance is None else first_look(eight_bit)
+        look = first_look(eight_bit, colour_share=scan.colour_share)
         return Prepared(scan.origin, scan.sha256, scan.spacing_mm, grid, framing, look, eight_bit if heatmap else None)
 
     def infer(self, prepared: Sequence[Prepared]) -> Answers:
@@ -168,8 +168,7 @@ class Predictor:
 
     def findings(self, prepared: Sequence[Prepared], answers: Answers) -> Iterator[Finding]:
         """Yield what is said about prepared scans, given the network's raw answers; each map is placed when its turn comes."""
-        looks = [one.look for one in prepared if one.look is not None]
-        decisions = self.calibration.decide(answers.logits, answers.features, looks)
+        decisions = self.calibration.decide(answers.logits, answers.features, [one.look for one in prepared])
         for row, one in enumerate(prepared):
             yield self._finding(one, row, decisions, answers.maps[row])
 

@@ -66,15 +66,21 @@ def number_groups(groups: Sequence[str]) -> np.ndarray:
 
 
 def mean_intervals(
-    columns: np.ndarray, groups: np.ndarray, *, shares: bool, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+    columns: np.ndarray,
+    groups: np.ndarray,
+    *,
+    shares: bool | Sequence[bool],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
 ) -> list[list[float] | None]:
     """Return the bootstrap intervals of many means over the same images, all from the same draws of groups.
 
     Args:
         columns: float64, shape (k, n): k measures or parts of one, NaN where an image has none.
         groups: Group of every image, int64, shape (n,), from `number_groups`.
-        shares: Whether the values are yes and no (1 and 0): a share of exactly 0 or 1 then takes the Clopper-Pearson bounds with
-            the number of groups as trials. Other means that no draw changes get None.
+        shares: Whether the values are yes and no (1 and 0), of all rows or of each: a share of exactly 0 or 1 then takes the
+            Clopper-Pearson bounds with the number of groups as trials. Other means that no draw changes get None.
         seed: Of the draws.
         resamples: How often the groups are drawn with replacement.
         level: Share of intervals meant to hold the truth.
@@ -84,11 +90,11 @@ def mean_intervals(
     """
     drawn = resampled_columns(columns, groups, resamples=resamples, seed=seed)
     found = [percentile_interval(values, level=level) for values in drawn.T]
-    if shares:
-        for row, values in enumerate(columns):
-            defined = ~np.isnan(values)
-            if defined.any() and values[defined].min() == values[defined].max():
-                found[row] = edge_interval(float(values[defined][0]), len(np.unique(groups[defined])), level=level)
+    for row, (values, is_share) in enumerate(zip(columns, np.broadcast_to(shares, len(columns)), strict=True)):
+        defined = ~np.isnan(values)
+        edges = np.unique(values[defined])
+        if is_share and len(edges) == 1 and edges[0] in (0, 1):
+            found[row] = edge_interval(float(edges[0]), len(np.unique(groups[defined])), level=level)
     return found
 
 

@@ -26,6 +26,7 @@ class Scan:
         group: Salted digest of the patient's identifier, the same for all scans of a patient; empty when unknown.
         series: Likewise of the series.
         windowing: What the file said of how its values are to be seen, applied already; empty where it said nothing.
+        colour_share: Share of the area that the file shows in a clear colour, 0 to 1: grey pixels no longer tell.
         sha256: Hex digest of dtype, shape and pixels: the same slice in another file has the same digest.
     """
 
@@ -36,6 +37,7 @@ class Scan:
     group: str = ""
     series: str = ""
     windowing: str = ""
+    colour_share: float = 0.0
     sha256: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -7,17 +7,12 @@ from scipy.stats import binom, binomtest
 
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.operating_point import (
-    OperatingPoint,
+    called_shares,
     decision_curve,
     fit_operating_point,
     most_misses,
-    operating_summary,
     per_label_thresholds,
 )
-
-
-def point(threshold, target=0.9):
-    return OperatingPoint(threshold, target, 0.95, guaranteed=True, n_tumours=10, missed=0, reachable_target=0.9)
 
 
 def test_298_tumours_cannot_promise_99_percent_and_299_can():
@@ -113,27 +108,17 @@ def test_of_200_tumours_mapie_counts_12_misses_as_13():
 
 
 def test_what_a_threshold_does_is_worked_out_by_hand():
-    scores = np.array([0.9, 0.5, 0.4, 0.1, 0.5, 0.3])
-    truth = np.array([True, True, True, False, False, False])
-    found = operating_summary(point(0.5), scores, truth, groups=["a", "b", "c", "d", "e", "f"])
+    called = np.array([True, True, False, False, True, False])
+    found = called_shares(called, np.array([True, True, True, False, False, False]), np.arange(6))
     assert found["sensitivity"]["value"] == pytest.approx(2 / 3)
     assert found["specificity"]["value"] == pytest.approx(2 / 3)
-    assert (found["missed"], found["false_alarms"], found["target_met"]) == (1, 1, False)
-    assert operating_summary(point(0.4), scores, truth, groups=None)["target_met"] is True
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_a_sensitivity_of_one_has_exact_bounds_by_the_number_of_groups():
-    found = operating_summary(point(0.5), np.full(12, 0.9), np.ones(12, dtype=bool), groups=[f"p{i // 3}" for i in range(12)])
+    found = called_shares(np.ones(12, dtype=bool), np.ones(12, dtype=bool), np.arange(12) // 3)
     assert found["sensitivity"]["interval"] == pytest.approx(list(binomtest(4, 4).proportion_ci(0.95, method="exact")))
     assert found["specificity"] == {"value": None, "interval": None}
-
-
-def test_scans_without_a_tumour_alone_have_no_sensitivity():
-    found = operating_summary(point(0.5), np.array([0.1, 0.7]), np.zeros(2, dtype=bool), groups=None)
-    assert found["sensitivity"] == {"value": None, "interval": None}
-    assert found["target_met"] is None
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_every_tumour_label_has_a_point_of_its_own_and_none_without_images():
@@ -182,5 +167,3 @@ def test_what_cannot_be_fitted_is_refused():
             fit_operating_point(np.array([0.5, 0.6]), yes, **settings)
     with pytest.raises(EvaluationError, match="threshold 1"):
         decision_curve(np.array([0.5, 0.6]), yes, [0.5, 1.0])
-    with pytest.raises(EvaluationError, match="1 groups for 2 images"):
-        operating_summary(point(0.5), np.array([0.5, 0.6]), yes, groups=["a"])

@@ -8,12 +8,8 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.reliability import (
-    brier_score,
-    calibration_error_by_label,
     calibration_summary,
     expected_calibration_error,
-    log_loss,
-    reliability_curve,
 )
 from tumorscope.labels import LABELS
 from tumorscope.predictions import Predictions
@@ -46,23 +42,25 @@ def test_the_calibration_error_is_worked_out_by_hand():
     assert expected_calibration_error(PROBABILITIES, TRUTH, bins=10, binning="equal_width") == pytest.approx(0.4)
 
 
+def summary_of(probabilities, truth, **more):
+    return calibration_summary(Predictions(tuple(map(str, range(len(truth)))), truth, probabilities), groups=None, **more)
+
+
 def test_the_error_of_each_label_is_against_the_rest_and_none_without_images():
-    found = calibration_error_by_label(PROBABILITIES, TRUTH, bins=1)
+    found = summary_of(PROBABILITIES, TRUTH, bins=1)["per_label"]
     # One bin: glioma 1 image against 2.4, meningioma 3 against 1.6.
-    assert found == {
-        "glioma": pytest.approx(0.35),
-        "meningioma": pytest.approx(0.35),
-        "notumor": None,
-        "pituitary": None,
-    }
+    assert found["glioma"]["equal_mass"]["ece"] == pytest.approx(0.35)
+    assert found["meningioma"]["equal_width"]["ece"] == pytest.approx(0.35)
+    assert (found["notumor"], found["pituitary"]) == (None, None)
 
 
 def test_brier_and_log_loss_equal_scikit_learn():
     predictions = calibrated(200, seed=0)
     probabilities, truth = predictions.probabilities, predictions.label_index
-    assert log_loss(probabilities, truth) == pytest.approx(sklearn_log_loss(truth, probabilities, labels=range(4)))
-    assert brier_score(probabilities, truth) == pytest.approx(brier_score_loss(truth, probabilities, labels=list(range(4))))
-    assert log_loss(np.eye(4)[:1], np.array([1])) == pytest.approx(-np.log(np.finfo(float).eps))
+    found = calibration_summary(predictions, groups=None)
+    assert found["log_loss"]["value"] == pytest.approx(sklearn_log_loss(truth, probabilities, labels=range(4)))
+    assert found["brier"]["value"] == pytest.approx(brier_score_loss(truth, probabilities, labels=list(range(4))))
+    assert summary_of(np.eye(4)[:1], np.array([1]))["log_loss"]["value"] == pytest.approx(-np.log(np.finfo(float).eps))
 
 
 def test_the_error_does_not_depend_on_the_order_of_the_images():
@@ -74,11 +72,11 @@ def test_the_error_does_not_depend_on_the_order_of_the_images():
 
 
 def test_the_curve_is_worked_out_by_hand():
-    low, high = reliability_curve(PROBABILITIES, TRUTH, bins=2)
+    low, high = summary_of(PROBABILITIES, TRUTH, bins=2)["top_label"]["equal_mass"]["curve"]
     assert (low["confidence"], low["accuracy"], low["n"]) == (pytest.approx(0.65), 1.0, 2)
     assert (high["confidence"], high["accuracy"], high["n"]) == (pytest.approx(0.85), 0.5, 2)
     assert low["interval"] == pytest.approx(list(binomtest(2, 2).proportion_ci(0.95, method="wilson")))
-    [glioma] = reliability_curve(PROBABILITIES, TRUTH, label="glioma", bins=1)
+    [glioma] = summary_of(PROBABILITIES, TRUTH, bins=1)["per_label"]["glioma"]["equal_mass"]["curve"]
     assert (glioma["confidence"], glioma["accuracy"]) == (pytest.approx(0.6), 0.25)
 
 
@@ -111,23 +109,17 @@ def test_a_model_that_is_too_sure_is_told_from_chance():
     assert found["confidence"]["value"] > found["accuracy"]["value"]
 
 
-def test_the_summary_holds_what_the_functions_give_and_is_plain_json():
+def test_the_summary_is_plain_json_with_every_number_in_its_interval():
     predictions = calibrated(120, seed=5)
-    probabilities, truth = predictions.probabilities, predictions.label_index
     found = calibration_summary(predictions, groups=[f"g{i // 3}" for i in range(120)], seed=1)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["n"], found["groups"]) == (120, 40)
     assert list(found["per_label"]) == list(LABELS)
     for binning in ("equal_mass", "equal_width"):
         top = found["top_label"][binning]
-        assert top["ece"] == pytest.approx(expected_calibration_error(probabilities, truth, binning=binning))
-        assert [cell["n"] for cell in top["curve"]] == [
-            cell["n"] for cell in reliability_curve(probabilities, truth, binning=binning)
-        ]
-        for label, error in calibration_error_by_label(probabilities, truth, binning=binning).items():
-            assert found["per_label"][label][binning]["ece"] == pytest.approx(error)
-    assert found["brier"]["value"] == pytest.approx(brier_score(probabilities, truth))
-    assert found["log_loss"]["value"] == pytest.approx(log_loss(probabilities, truth))
+        alone = expected_calibration_error(predictions.probabilities, predictions.label_index, binning=binning)
+        assert top["ece"] == pytest.approx(alone)
+        assert sum(cell["n"] for cell in top["curve"]) == 120
     assert sum(cell["brier"]["value"] for cell in found["per_label"].values()) == pytest.approx(found["brier"]["value"])
     for cell in (found["accuracy"], found["brier"], found["log_loss"], found["confidence"]):
         assert cell["interval"][0] < cell["value"] < cell["interval"][1]
@@ -158,16 +150,13 @@ def test_one_image_is_enough_for_a_summary():
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-@pytest.mark.parametrize(
-    "measure", [expected_calibration_error, calibration_error_by_label, brier_score, log_loss, reliability_curve]
-)
-def test_what_cannot_be_measured_is_refused(measure):
+def test_what_cannot_be_measured_is_refused():
     with pytest.raises(EvaluationError, match="no images"):
-        measure(np.empty((0, 4)), np.empty(0, dtype=np.int64))
+        expected_calibration_error(np.empty((0, 4)), np.empty(0, dtype=np.int64))
     with pytest.raises(EvaluationError, match="NaN"):
-        measure(np.full((1, 4), np.nan), np.array([0]))
+        expected_calibration_error(np.full((1, 4), np.nan), np.array([0]))
     with pytest.raises(EvaluationError, match="not logits"):
-        measure(np.ones((1, 4)), np.array([0]))
+        expected_calibration_error(np.ones((1, 4)), np.array([0]))
 
 
 def test_settings_that_mean_nothing_are_refused():
@@ -175,7 +164,5 @@ def test_settings_that_mean_nothing_are_refused():
         expected_calibration_error(PROBABILITIES, TRUTH, bins=0)
     with pytest.raises(EvaluationError, match="equal_mass or equal_width"):
         expected_calibration_error(PROBABILITIES, TRUTH, binning="quantile")
-    with pytest.raises(EvaluationError, match="Allowed: glioma"):
-        reliability_curve(PROBABILITIES, TRUTH, label="tumour")
     with pytest.raises(EvaluationError, match="nothing to measure"):
         calibration_summary(Predictions((), np.empty(0, dtype=np.int64), np.empty((0, 4))), groups=None)

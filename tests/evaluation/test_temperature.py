@@ -2,11 +2,15 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss as sklearn_log_loss
 
 from tumorscope.errors import EvaluationError
-from tumorscope.evaluation.reliability import log_loss
 from tumorscope.evaluation.temperature import BOUNDS, compare_scalings, fit_temperature, fit_vector_scaling
 from tumorscope.models.decisions import scaled_probabilities, softmax
+
+
+def log_loss(probabilities, truth):
+    return sklearn_log_loss(truth, probabilities, labels=range(4))
 
 
 def drawn(count, *, seed, temperature=1.0, scales=1.0, offsets=0.0):

@@ -44,7 +44,8 @@ def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, 
         stages.calibrate(name, promises)
         stages.evaluate(name)
         content = stages.trust(name)
-        stages.probe(name, sample=sample)
+        if name not in names:  # of folds the first alone, as in a run
+            stages.probe(name, sample=sample)
         names.append(name)
         for sentence in trust_sentences(content or {}):
             reporter.say(f"  {sentence}")

@@ -200,8 +200,7 @@ class Stages:
         refuse_seen_images(bundle, cache.manifest, "test")
         started = time.monotonic()
         with self.reporter.counting(f"evaluate {name}") as progress:
-            looked_at = bundle.calibration.acceptance is not None
-            tested = self._answered(bundle, cache.rows("test"), "test", progress, look=looked_at)
+            tested = self._answered(bundle, cache.rows("test"), "test", progress, look=bundle.calibration.is_fitted)
         paths = [cache.manifest.records[row].path for row in cache.rows("test")]
         predictions = predictions_of(bundle.calibration, tested, paths)
         write_predictions(predictions, model / PREDICTIONS_FILE)

@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from tumorscope.data.grey import Convert, conversions, grey_images, grey_shape, refuse_not_finite
+from tumorscope.data.grey import Convert, colour_shares, conversions, grey_images, grey_shape, refuse_not_finite
 from tumorscope.data.limits import refuse_large_volume
 from tumorscope.data.slice_choice import SliceChoice
 from tumorscope.errors import DecodeError
@@ -217,14 +217,17 @@ def _slices(opened: _Opened, available: int, *, where: str, prefix: str, choice:
                 pixels = convert(chunk[index - done : index - done + 1])
                 if pixels is None:
                     raise DecodeError(f"{where}: changed while it was read. Try again.")
-                yield _scan(grey_images(pixels)[0], where, prefix, None if count == 1 else index)
+                yield _scan(pixels, where, prefix, None if count == 1 else index)
             done += len(chunk)
             if done >= wanted.stop:
                 return
 
 
-def _scan(pixels: np.ndarray, where: str, prefix: str, index: int | None) -> Scan:
-    return Scan(pixels=pixels.copy(), origin=where if index is None else f"{prefix}{index}", slice_index=index)
+def _scan(image: np.ndarray, where: str, prefix: str, index: int | None) -> Scan:
+    """Return the one image, with or without channels, that an array holds."""
+    origin = where if index is None else f"{prefix}{index}"
+    colour = float(colour_shares(image)[0])
+    return Scan(pixels=grey_images(image)[0].copy(), origin=origin, slice_index=index, colour_share=colour)
 
 
 def _conversion(opened: _Opened, dtype: np.dtype, *, single: bool, where: str) -> Convert:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from tumorscope.data.arrays import npz_array
-from tumorscope.data.grey import as_stored
+from tumorscope.data.grey import COLOURED, as_stored
 from tumorscope.data.limits import MAX_PIXELS, MAX_VOXELS
 from tumorscope.data.matlab import MATLAB_SUFFIX, read_slice
 from tumorscope.data.slice_choice import SliceChoice
@@ -24,6 +24,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 
 # Named, since Pillow also opens formats that run other programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF")
+_GREY_MODES = ("1", "L", "I", "F")
 # What Pillow raises on bytes that are no picture, or half of one; a warning is an error where a program makes it one.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error, Warning)
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -54,7 +55,7 @@ def decode_file(path: Path) -> Scan:
     Raises:
         DecodeError: The file is missing, no picture, truncated, has several frames, or more than `MAX_PIXELS`.
     """
-    return Scan(pixels=read_picture(path, _grey), origin=str(path))
+    return read_picture(path, lambda image: _scan(image, str(path)))
 
 
 def decode_record(manifest: Manifest, record: Record) -> Scan:
@@ -188,7 +189,7 @@ def open_picture(path: Path, *, choice: SliceChoice) -> Iterator[Scan]:
         pages = _pages(image) if image.format == "TIFF" else None
         if pages is None or len(pages) == 1:
             _refuse_frames(path, 1 if pages else getattr(image, "n_frames", 1))
-            yield Scan(pixels=_grey(image), origin=str(path))
+            yield _scan(image, str(path))
             return
         total = 0
         for index in choice.of(len(pages), where=str(path)):
@@ -197,7 +198,7 @@ def open_picture(path: Path, *, choice: SliceChoice) -> Iterator[Scan]:
             total += image.width * image.height
             if total > MAX_VOXELS:
                 raise DecodeError(f"{path}: its pages hold more than the {MAX_VOXELS:,} pixels allowed.", fault="too_large")
-            yield Scan(pixels=_grey(image), origin=f"{path}#{index}", slice_index=index)
+            yield _scan(image, f"{path}#{index}", index)
 
 
 def _pages(image: Image.Image) -> list[int]:
@@ -260,11 +261,7 @@ def decode_in_colour(path: Path) -> np.ndarray:
 
 def _coloured(image: Image.Image) -> np.ndarray:
     """Whether a pixel is anything but black: a faint red is black as a grey value, but it marks a tumour."""
-    pixels = (
-        np.asarray(image)
-        if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
-        else np.asarray(image.convert("RGB"))
-    )
+    pixels = np.asarray(image) if is_grey(image) else np.asarray(image.convert("RGB"))
     coloured: np.ndarray = (pixels.reshape(*pixels.shape[:2], -1) != 0).any(axis=2)
     return coloured
 
@@ -291,6 +288,28 @@ def _grey(image: Image.Image) -> np.ndarray:
         return np.asarray(image).astype(np.uint8) * 255
     if image.mode == "L":
         return np.asarray(image, dtype=np.uint8)
-    # By way of RGB: from CMYK there is no straight way, and palettes with transparency warn without the A.
-    colour = image if image.mode == "RGB" else image.convert("RGBA" if image.mode == "P" else "RGB")
-    return np.asarray(colour.convert("L"))
+    return np.asarray(_in_colour(image).convert("L"))
+
+
+def _scan(image: Image.Image, origin: str, index: int | None = None) -> Scan:
+    colour = 0.0 if is_grey(image) else picture_colour(image)
+    return Scan(pixels=_grey(image), origin=origin, slice_index=index, colour_share=colour)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Return whether a picture is stored without colours."""
+    return image.mode in _GREY_MODES or image.mode.startswith("I;16")
+
+
+def picture_colour(image: Image.Image) -> float:
+    """Return the share of a picture's area that is in a clear colour, 0 to 1."""
+    red, green, blue = _in_colour(image).split()[:3]
+    spread = ImageChops.difference(red, green)
+    for pair in ((green, blue), (red, blue)):
+        spread = ImageChops.lighter(spread, ImageChops.difference(*pair))
+    return sum(spread.histogram()[round(COLOURED * 255) + 1 :]) / (image.width * image.height)
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    """By way of RGB: from CMYK there is no straight way to grey, and palettes with transparency warn without the A."""
+    return image if image.mode == "RGB" else image.convert("RGBA" if image.mode in ("P", "PA", "LA") else "RGB")

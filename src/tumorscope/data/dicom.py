@@ -19,7 +19,7 @@ from tumorscope.data.dicom_header import (
     spacing_of,
     view_of,
 )
-from tumorscope.data.grey import grey_images, refuse_not_finite, to_float32
+from tumorscope.data.grey import colour_shares, grey_images, refuse_not_finite, to_float32
 from tumorscope.data.slice_choice import SliceChoice
 from tumorscope.errors import DecodeError
 from tumorscope.scan import Scan
@@ -61,7 +61,7 @@ def read_slices(path: Path, indices: range | tuple[int, ...], *, salt: bytes | N
         series = salted("series", dataset.get("SeriesInstanceUID"), salt)
         for index, stored in zip(indices, read_frames(dataset, indices, str(path)), strict=True):
             origin = str(path) if count == 1 else f"{path}#{index}"
-            pixels, windowing = _seen(dataset, index, stored, where=origin)
+            pixels, windowing, colour = _seen(dataset, index, stored, where=origin)
             yield Scan(
                 pixels=pixels,
                 origin=origin,
@@ -70,13 +70,15 @@ def read_slices(path: Path, indices: range | tuple[int, ...], *, salt: bytes | N
                 group=group,
                 series=series,
                 windowing=windowing,
+                colour_share=colour,
             )
 
 
-def _seen(dataset: "Dataset", index: int, stored: np.ndarray, *, where: str) -> tuple[np.ndarray, str]:
-    """Return the pixels of a frame and what was done to them beyond the general rule."""
+def _seen(dataset: "Dataset", index: int, stored: np.ndarray, *, where: str) -> tuple[np.ndarray, str, float]:
+    """Return the pixels of a frame, what was done to them beyond the general rule, and how much of them was in colour."""
     if stored.ndim == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR":
-        return _luma(dataset, stored, where=where), "luma"
+        colours = _colours(dataset, stored, where=where)[None]
+        return grey_images(colours)[0], "luma", float(colour_shares(colours)[0])
     inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
     padding = _padding(dataset, stored)
     try:
@@ -86,14 +88,14 @@ def _seen(dataset: "Dataset", index: int, stored: np.ndarray, *, where: str) -> 
             raise
         view, note = None, f"percentiles instead of {str(error).rstrip('.')}"
     if view is None:
-        return _blackened(_unseen(dataset, index, stored, inverted=inverted, where=where), padding), note
+        return _blackened(_unseen(dataset, index, stored, inverted=inverted, where=where), padding), note, 0.0
 
     def eight_bit(values: np.ndarray) -> np.ndarray:
         shown = view.shown(_rescaled(dataset, index, values, where=where))
         rounded: np.ndarray = np.rint(255 - shown if inverted else shown).astype(np.uint8)
         return rounded
 
-    return _blackened(_each_value_once(stored, eight_bit), padding, black=0), view.name
+    return _blackened(_each_value_once(stored, eight_bit), padding, black=0), view.name, 0.0
 
 
 def _each_value_once(stored: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -108,14 +110,13 @@ def _each_value_once(stored: np.ndarray, convert: Callable[[np.ndarray], np.ndar
     return pixels
 
 
-def _luma(dataset: "Dataset", stored: np.ndarray, *, where: str) -> np.ndarray:
+def _colours(dataset: "Dataset", stored: np.ndarray, *, where: str) -> np.ndarray:
     from pydicom.pixels.processing import apply_color_lut
 
     colours = apply_color_lut(stored, dataset)[..., :3] if stored.ndim == 2 else stored
     if colours.ndim != 3 or colours.dtype not in (np.uint8, np.uint16):
         raise DecodeError(f"{where}: colours of {colours.dtype}; 8 or 16 bits are read.", fault="colour")
-    grey: np.ndarray = grey_images(colours[None])[0]
-    return grey
+    return np.asarray(colours)
 
 
 def _rescaled(dataset: "Dataset", index: int, stored: np.ndarray, *, where: str) -> np.ndarray:

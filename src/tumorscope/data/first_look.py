@@ -28,7 +28,7 @@ def first_look(pixels: np.ndarray, *, colour_share: float = 0.0) -> FirstLook:
 
     Args:
         pixels: The scan as shown, uint8, shape (rows, columns): `Preprocessing.eight_bit`.
-        colour_share: `Stored.colour_share` of the file, 0 to 1.
+        colour_share: `Scan.colour_share`.
     """
     content = framed(pixels)
     look = appearance(pixels, content)

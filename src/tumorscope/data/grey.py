@@ -8,6 +8,9 @@ from tumorscope.errors import DecodeError
 
 Convert = Callable[[np.ndarray], np.ndarray | None]
 
+COLOURED = 20 / 255
+"""Of the largest value, by how much the channels of a clear colour differ. Below lies what compression makes of grey."""
+
 
 def as_stored(image: np.ndarray, *, where: str) -> np.ndarray:
     """Return numbers of any type in the narrowest type that keeps them; same shape.
@@ -38,7 +41,7 @@ def grey_images(images: np.ndarray) -> np.ndarray:
     """Return images (n, rows, columns), by the same luma as a colour picture file, for 8 bits to the last bit."""
     if images.ndim == 3:
         return images
-    channels = images if images.shape[3] in (1, 3) else np.moveaxis(images, 1, -1)
+    channels = _channels_last(images)
     if channels.shape[3] == 1:
         return channels[..., 0]
     red, green, blue = (channels[..., channel] for channel in range(3))
@@ -47,6 +50,30 @@ def grey_images(images: np.ndarray) -> np.ndarray:
         return ((wide + 0x8000) // 0x10000).astype(np.uint8)
     grey: np.ndarray = 0.299 * red.astype(np.float64) + 0.587 * green + 0.114 * blue
     return (np.rint(grey) if images.dtype.kind == "u" else grey).astype(images.dtype)
+
+
+def colour_shares(images: np.ndarray) -> np.ndarray:
+    """Return the share of the area of images (n, rows, columns), or the same with channels, that is in a clear colour.
+
+    Returns:
+        0 to 1, float64, shape (n,). Floats above 1 count as up to 255, or up to their highest value.
+    """
+    channels = None if images.ndim == 3 else _channels_last(images)
+    if channels is None or channels.shape[3] == 1:
+        return np.zeros(len(images))
+    if images.dtype.kind == "u":
+        full = float(np.iinfo(images.dtype).max)
+    else:
+        channels = channels.astype(np.float32)
+        full = 1.0 if channels.max() <= 1 else max(255.0, float(channels.max()))
+    red, green, blue = (channels[..., channel] for channel in range(3))
+    low, high = np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
+    shares: np.ndarray = (high - low > COLOURED * full).mean(axis=(1, 2))
+    return shares
+
+
+def _channels_last(images: np.ndarray) -> np.ndarray:
+    return images if images.shape[3] in (1, 3) else np.moveaxis(images, 1, -1)
 
 
 def conversions(dtype: np.dtype) -> tuple[Convert, ...]:

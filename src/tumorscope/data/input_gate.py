@@ -21,7 +21,7 @@ def gate_reason(pixels: np.ndarray, *, colour_share: float = 0.0) -> str:
 
     Args:
         pixels: The scan as shown, uint8, shape (rows, columns): `Preprocessing.eight_bit`.
-        colour_share: `Stored.colour_share` of the file, 0 to 1, since grey pixels no longer tell that there was colour.
+        colour_share: `Scan.colour_share`, since grey pixels no longer tell that there was colour.
     """
     return reason_of(appearance(pixels, framed(pixels)), pixels, colour_share=colour_share)
 

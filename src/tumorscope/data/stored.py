@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from tumorscope.data.arrays import BROKEN_ARCHIVE, npy_chunks, read_npy_header
-from tumorscope.data.decode import read_picture
+from tumorscope.data.decode import is_grey, picture_colour, read_picture
+from tumorscope.data.grey import colour_shares
 from tumorscope.data.matlab import MATLAB_SUFFIX
 from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record, split_item
@@ -31,9 +32,6 @@ _LUMINANCE = np.array(
         *(72, 92, 95, 98, 112, 100, 103, 99),
     )
 )
-# Of the largest value a picture may have. Below lies what compression makes of grey.
-_COLOURED = 20 / 255
-_GREY_MODES = ("1", "L", "I", "F")
 _ARCHIVE_LOCK = threading.Lock()
 
 
@@ -110,29 +108,19 @@ def _table_sums() -> np.ndarray:
 def _of_picture(image: Image.Image, file_bytes: int) -> Stored:
     tables = getattr(image, "quantization", None)
     mode, file_format = image.mode, image.format or ""
-    grey = mode in _GREY_MODES or mode.startswith("I;16")
     return Stored(
         file_format=file_format,
         mode=mode,
         file_bytes=file_bytes,
         jpeg_quality=jpeg_quality(tables[0]) if file_format == "JPEG" and tables else None,
-        colour_share=0.0 if grey else _colour_of_picture(image),
+        colour_share=0.0 if is_grey(image) else _colour_of_picture(image),
     )
 
 
 def _colour_of_picture(image: Image.Image) -> float:
     if image.format == "JPEG":
         image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
-    channels = np.asarray(image.convert("RGBA" if image.mode in ("P", "PA", "LA") else "RGB"))[..., :3]
-    return float(np.mean(_spread(channels) > _COLOURED * 255))
-
-
-def _spread(channels: np.ndarray) -> np.ndarray:
-    """Return the largest difference of the three channels that lie on the last axis."""
-    red, green, blue = (channels[..., channel] for channel in range(3))
-    low, high = np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
-    spread: np.ndarray = high - low
-    return spread
+    return picture_colour(image)
 
 
 @lru_cache(maxsize=8)
@@ -147,17 +135,7 @@ def _colour_of_array(path: Path, key: str, _version: int) -> tuple[str, np.ndarr
             if len(shape) == 3 or shape[axis] == 1:
                 return dtype.name, None
             with closing(npy_chunks(archive, member)) as chunks:
-                shares = [_colour_of_chunk(np.moveaxis(chunk, axis, -1)) for chunk in chunks]
+                shares = [colour_shares(chunk) for chunk in chunks]
     except BROKEN_ARCHIVE as error:
         raise DecodeError(f"{path}, array {key!r}: cannot be read ({error}).") from error
     return f"{dtype.name}x3", np.concatenate(shares)
-
-
-def _colour_of_chunk(images: np.ndarray) -> np.ndarray:
-    if images.dtype.kind == "u":
-        full = float(np.iinfo(images.dtype).max)
-    else:
-        images = images.astype(np.float32)
-        full = 1.0 if images.max() <= 1 else max(255.0, float(images.max()))
-    shares: np.ndarray = (_spread(images) > _COLOURED * full).mean(axis=(1, 2))
-    return shares

@@ -16,6 +16,7 @@ from tumorscope.evaluation.answered import Answered
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle
 from tumorscope.models.device import images_per_pass
+from tumorscope.scan import Scan
 
 CPU = torch.device("cpu")
 
@@ -63,6 +64,24 @@ def answer_grids(
     return Answered(np.concatenate(features), np.concatenate(logits), labels.astype(np.int64), split, groups, looks)
 
 
+def answer_scans(
+    bundle: Bundle,
+    scans: Sequence[np.ndarray],
+    *,
+    split: str,
+    label_index: np.ndarray | None = None,
+    device: torch.device = CPU,
+) -> Answered:
+    """Return what a network says of scans as shown, uint8, each of shape (rows, columns), with what the pictures tell.
+
+    Raises:
+        EvaluationError: As `answer_grids`.
+    """
+    grids = [bundle.preprocessing.grid(Scan(pixels=scan, origin=split)) for scan in scans]
+    looks = tuple(first_look(scan) for scan in scans)
+    return answer_grids(bundle, np.array(grids), split=split, label_index=label_index, looks=looks, device=device)
+
+
 def answer_rows(
     bundle: Bundle,
     cache: PixelCache,
@@ -98,7 +117,8 @@ def first_looks(manifest: Manifest, rows: Sequence[int], preprocessing: Preproce
     """Return what the pictures at some rows of a manifest tell; decodes them, on all processors."""
 
     def look(place: int) -> FirstLook:
-        return first_look(preprocessing.eight_bit(decode_record(manifest, manifest.records[rows[place]]).pixels))
+        scan = decode_record(manifest, manifest.records[rows[place]])
+        return first_look(preprocessing.eight_bit(scan.pixels), colour_share=scan.colour_share)
 
     return tuple(in_threads(look, len(rows), None))
 

@@ -8,8 +8,8 @@ from typing import Any
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.conformal import fit_quantiles
 from tumorscope.evaluation.familiarity_fit import FitChoices, fit_acceptance
-from tumorscope.evaluation.operating_point import fit_operating_point
-from tumorscope.evaluation.temperature import compare_scalings, fit_temperature, fit_vector_scaling
+from tumorscope.evaluation.operating_point import OperatingPoint, fit_operating_point, per_label_thresholds
+from tumorscope.evaluation.temperature import NONE, VECTOR, compare_scalings, fit_temperature, fit_vector_scaling
 from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.manifest import CALIBRATION
 from tumorscope.models.acceptance import Acceptance
@@ -35,7 +35,7 @@ def calibrate(
 ) -> Calibration:
     """Return what is fitted on images that no training has seen.
 
-    Temperature scaling is taken, unless vector scaling is clearly better on groups it was not fitted on.
+    Temperature scaling is taken, unless none or vector scaling is clearly better on groups it was not fitted on.
 
     Args:
         training: Images that the network was trained on, or a sample of them: what it knows.
@@ -50,17 +50,13 @@ def calibrate(
     """
     logits, truth = held.logits, held.label_index
     scalings = compare_scalings(logits, truth, groups=held.groups, seed=seed)
-    temperature, scales, offsets = fit_temperature(logits, truth), None, None
-    if scalings["chosen"] == "vector":
+    temperature, scales, offsets = 1.0 if scalings["chosen"] == NONE else fit_temperature(logits, truth), None, None
+    if scalings["chosen"] == VECTOR:
         scales, offsets = (tuple(map(float, values)) for values in fit_vector_scaling(logits, truth))
     probabilities = scaled_probabilities(logits, temperature, scales=scales, offsets=offsets)
     none = LABELS.index(NO_TUMOUR)
-    point = None
-    if (truth != none).any():
-        fitted = fit_operating_point(
-            1 - probabilities[:, none], truth != none, target=promises.sensitivity, confidence=promises.confidence
-        )
-        point = asdict(fitted) | {"threshold": max(0.0, fitted.threshold - SLACK)}
+    wish = {"target": promises.sensitivity, "confidence": promises.confidence}
+    point = fit_operating_point(1 - probabilities[:, none], truth != none, **wish) if (truth != none).any() else None
     return Calibration(
         temperature=temperature,
         scales=scales,
@@ -68,11 +64,16 @@ def calibrate(
         quantiles={f"{float(level):.2f}": values for level, values in fit_quantiles(probabilities, truth).items()},
         level=promises.level,
         conditional=promises.conditional,
-        operating_point=point,
+        operating_point=_stored_point(point),
+        label_points={label: _stored_point(found) for label, found in per_label_thresholds(probabilities, truth, **wish).items()},
         costs=promises.costs,
         acceptance=_acceptance(training, held, promises),
         fitted_on=_fitted_on(held, promises, scalings, split_fingerprint=split_fingerprint, created=created),
     )
+
+
+def _stored_point(point: OperatingPoint | None) -> dict[str, Any] | None:
+    return None if point is None else asdict(point) | {"threshold": max(0.0, point.threshold - SLACK)}
 
 
 def _acceptance(training: Answered, held: Answered, promises: Promises) -> Acceptance | None:

@@ -1,4 +1,4 @@
-"""Sets of labels that hold the truth with a promised rate: split conformal prediction, and what theory expects of it.
+"""Sets of labels that hold the truth with a promised rate: split conformal prediction.
 
 The promise is about images that are exchangeable with those of the calibration split: drawn as they were, from the same sources.
 It is made for the average over images, not for each patient or class, unless the quantiles are those of each label.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tumorscope.errors import EvaluationError
-from tumorscope.evaluation.inputs import checked_groups, checked_probabilities, refuse_share
+from tumorscope.evaluation.inputs import checked_groups, checked_labels, checked_probabilities, refuse_share
 from tumorscope.labels import LABELS
 from tumorscope.resampling import LEVEL, mean_intervals
 from tumorscope.training.recipe import PROMISED_LEVELS
@@ -149,8 +149,7 @@ def _coverage_of(rows: np.ndarray, covered: np.ndarray, sizes: np.ndarray, numbe
 
 
 def _mean(values: np.ndarray, numbers: np.ndarray, *, share: bool, seed: int) -> dict[str, Any]:
-    at_edge = share and float(values.min()) == float(values.max()) and values[0] in (0, 1)
-    [interval] = mean_intervals(values[None], numbers, shares=at_edge, seed=seed)
+    [interval] = mean_intervals(values[None], numbers, shares=share, seed=seed)
     return {"value": float(values.mean()), "interval": interval}
 
 
@@ -158,5 +157,4 @@ def _checked_sets(sets: np.ndarray, label_index: np.ndarray) -> tuple[np.ndarray
     sets = np.asarray(sets)
     if sets.dtype != np.bool_ or sets.ndim != 2 or sets.shape[1] != len(LABELS):
         raise EvaluationError(f"sets of type {sets.dtype} and shape {sets.shape}: expected bool, (n, {len(LABELS)}).")
-    _, label_index = checked_probabilities(np.full(sets.shape, 1 / len(LABELS)), label_index)
-    return sets, label_index
+    return sets, checked_labels(np.asarray(label_index), count=len(sets))

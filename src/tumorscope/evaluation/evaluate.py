@@ -5,16 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from tumorscope.data.first_look import first_look
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.answered import Answered
-from tumorscope.evaluation.answering import answer_grids
+from tumorscope.evaluation.answering import answer_scans
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle
 from tumorscope.models.bundle_files import short_digest
 from tumorscope.models.calibration import Calibration
 from tumorscope.predictions import Decisions, Predictions
-from tumorscope.scan import Scan
 
 CPU = torch.device("cpu")
 
@@ -34,10 +32,8 @@ def deciding(bundle: Bundle, *, device: torch.device = CPU) -> Callable[[Sequenc
     """Return a model as a function of scans as shown, uint8, each of shape (rows, columns), to what it decides about them."""
 
     def decide(scans: Sequence[np.ndarray]) -> Decisions:
-        grids = np.stack([bundle.preprocessing.grid(Scan(pixels=scan, origin="memory")) for scan in scans])
-        looks = tuple(first_look(scan) for scan in scans)
-        answered = answer_grids(bundle, grids, split="images", looks=looks, device=device)
-        return bundle.calibration.decide(answered.logits, answered.features, looks)
+        answered = answer_scans(bundle, scans, split="images", device=device)
+        return bundle.calibration.decide(answered.logits, answered.features, answered.looks)
 
     return decide
 

@@ -31,7 +31,6 @@ class FitChoices:
         kept_share: Share of images like the calibration images that are to be kept, 0 to 1.
         directions: Directions of the covariance, and of the principal subspace of ViM, that are stored; None stores all.
         neighbours: The k of the nearest neighbours.
-        bank: Most training images kept for the nearest neighbours, evenly taken; None keeps all.
         shrinkage: How far the covariance is shrunk towards a multiple of the identity, 0 to 1; None as far as Ledoit and Wolf
             derive from the sample.
     """
@@ -39,7 +38,6 @@ class FitChoices:
     kept_share: float = 0.95
     directions: int | None = 64
     neighbours: int = 10
-    bank: int | None = None
     shrinkage: float | None = None
 
 
@@ -227,9 +225,7 @@ def _relative_mahalanobis(training: Answered, head: object, choices: FitChoices)
 def _nearest_neighbours(training: Answered, head: object, choices: FitChoices) -> dict[str, np.ndarray]:  # noqa: ARG001
     if len(training) < choices.neighbours:
         raise EvaluationError(f"{len(training)} training images for {choices.neighbours} neighbours. Take fewer, or train on more.")
-    count = len(training) if choices.bank is None else max(choices.neighbours, min(choices.bank, len(training)))
-    rows = np.linspace(0, len(training) - 1, count).round().astype(int)
-    return {"bank": unit_length(training.features[rows].astype(np.float64)), "neighbours": np.array([choices.neighbours])}
+    return {"bank": unit_length(training.features.astype(np.float64)), "neighbours": np.array([choices.neighbours])}
 
 
 def _vim(training: Answered, head: tuple[np.ndarray, np.ndarray] | None, choices: FitChoices) -> dict[str, np.ndarray]:

@@ -10,6 +10,20 @@ from tumorscope.models.decisions import refuse_logits, refuse_probabilities
 from tumorscope.resampling import number_groups
 
 
+def checked_labels(label_index: np.ndarray, *, count: int) -> np.ndarray:
+    """Return positions in `LABELS` as int64, shape (count,).
+
+    Raises:
+        EvaluationError: No images, not one label per image, or numbers that are no positions.
+    """
+    if label_index.shape != (count,):
+        raise EvaluationError(f"{label_index.shape} labels for {count} images. Give one per image.")
+    refuse_nothing(count)
+    if label_index.dtype.kind not in "iu" or not np.isin(label_index, range(len(LABELS))).all():
+        raise EvaluationError(f"label_index must hold whole numbers from 0 to {len(LABELS) - 1}, the positions in LABELS.")
+    return label_index.astype(np.int64)
+
+
 def checked_logits(logits: np.ndarray, label_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return both as float64, shape (n, 4), and int64, shape (n,).
 
@@ -18,7 +32,7 @@ def checked_logits(logits: np.ndarray, label_index: np.ndarray) -> tuple[np.ndar
     """
     logits, label_index = np.asarray(logits, dtype=np.float64), np.asarray(label_index)
     refuse_logits(logits)
-    return logits, _checked_labels(label_index, count=len(logits))
+    return logits, checked_labels(label_index, count=len(logits))
 
 
 def checked_probabilities(probabilities: np.ndarray, label_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +43,7 @@ def checked_probabilities(probabilities: np.ndarray, label_index: np.ndarray) ->
     """
     probabilities, label_index = np.asarray(probabilities, dtype=np.float64), np.asarray(label_index)
     refuse_probabilities(probabilities)
-    return probabilities, _checked_labels(label_index, count=len(probabilities))
+    return probabilities, checked_labels(label_index, count=len(probabilities))
 
 
 def checked_scores(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,12 +85,3 @@ def refuse_share(value: float, *, name: str) -> None:
     """Raise EvaluationError unless `value` lies between 0 and 1, ends excluded."""
     if not 0 < value < 1:
         raise EvaluationError(f"{name} {value}: allowed is a share between 0 and 1, ends excluded.")
-
-
-def _checked_labels(label_index: np.ndarray, *, count: int) -> np.ndarray:
-    if label_index.shape != (count,):
-        raise EvaluationError(f"{label_index.shape} labels for {count} images. Give one per image.")
-    refuse_nothing(count)
-    if label_index.dtype.kind not in "iu" or not np.isin(label_index, range(len(LABELS))).all():
-        raise EvaluationError(f"label_index must hold whole numbers from 0 to {len(LABELS) - 1}, the positions in LABELS.")
-    return label_index.astype(np.int64)

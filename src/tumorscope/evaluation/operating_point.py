@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tumorscope.errors import EvaluationError
-from tumorscope.evaluation.inputs import checked_groups, checked_probabilities, checked_scores, refuse_share
+from tumorscope.evaluation.inputs import checked_probabilities, checked_scores, refuse_share
 from tumorscope.labels import LABELS, TUMOUR_LABELS
-from tumorscope.resampling import LEVEL, mean_intervals
+from tumorscope.resampling import mean_intervals
 
 TARGET = 0.99
 CONFIDENCE = 0.95
@@ -96,49 +96,6 @@ def most_misses(n_tumours: int, *, target: float, confidence: float) -> int | No
     p_values = binom.cdf(np.arange(n_tumours), n_tumours, 1 - target)
     rejected = int(np.searchsorted(p_values, 1 - confidence + _ROUNDING, side="right"))
     return rejected - 1 if rejected else None
-
-
-def operating_summary(
-    point: OperatingPoint,
-    tumour_probability: np.ndarray,
-    is_tumour: np.ndarray,
-    *,
-    groups: Sequence[str] | None,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Return what a threshold does on images that it was not fitted on.
-
-    Args:
-        point: From `fit_operating_point`.
-        tumour_probability: 0 to 1, shape (n,).
-        is_tumour: bool, shape (n,).
-        groups: Group of every image, empty where unknown; None makes each image its own.
-        seed: Of the intervals.
-
-    Returns:
-        `n`, `n_tumours`, `threshold`, `target`, `guaranteed`, `sensitivity` and `specificity` {value, interval} (None where there
-        are no such images), `missed` tumours, `false_alarms`, `target_met` (whether the sensitivity reaches the target, or None),
-        `level` of the intervals, by bootstrap over groups, and `seed`.
-
-    Raises:
-        EvaluationError: No images, scores that are no probabilities, or groups that do not fit.
-    """
-    scores, truth = checked_scores(tumour_probability, is_tumour)
-    numbers = checked_groups(groups, len(scores))
-    called = scores >= point.threshold
-    return {
-        "n": len(scores),
-        "n_tumours": int(truth.sum()),
-        "threshold": point.threshold,
-        "target": point.target,
-        "guaranteed": point.guaranteed,
-        **called_shares(called, truth, numbers, seed=seed),
-        "missed": int((truth & ~called).sum()),
-        "false_alarms": int((called & ~truth).sum()),
-        "target_met": bool(called[truth].mean() >= point.target) if truth.any() else None,
-        "level": LEVEL,
-        "seed": seed,
-    }
 
 
 def called_shares(called: np.ndarray, is_tumour: np.ndarray, numbers: np.ndarray, *, seed: int = 0) -> dict[str, dict[str, Any]]:

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.bins import BINNINGS, BINS, EQUAL_MASS, Question, bin_numbers, binned_error, curve_points
 from tumorscope.evaluation.inputs import checked_probabilities
 from tumorscope.evaluation.intervals import group_numbers
 from tumorscope.evaluation.metrics import refuse_empty
 from tumorscope.labels import LABELS
 from tumorscope.predictions import Predictions
-from tumorscope.resampling import LEVEL, RESAMPLES, edge_interval, mean_intervals, percentile_interval, resample_weights
+from tumorscope.resampling import LEVEL, RESAMPLES, mean_intervals, percentile_interval, resample_weights
 
 SIMULATIONS = 1000
 
@@ -50,68 +49,6 @@ def expected_calibration_error(
     """
     confidence, right = _top_label(*checked_probabilities(probabilities, label_index))
     return binned_error(confidence, right, bin_numbers(confidence, bins=bins, binning=binning))
-
-
-def calibration_error_by_label(
-    probabilities: np.ndarray, label_index: np.ndarray, *, bins: int = BINS, binning: str = EQUAL_MASS
-) -> dict[str, float | None]:
-    """Return the calibration error of each label's own probability against the rest; None for a label without images.
-
-    Arguments and errors are those of `expected_calibration_error`.
-    """
-    probabilities, label_index = checked_probabilities(probabilities, label_index)
-    found: dict[str, float | None] = {}
-    for label, (score, truth) in _label_questions(probabilities, label_index).items():
-        found[label] = binned_error(score, truth, bin_numbers(score, bins=bins, binning=binning)) if truth.any() else None
-    return found
-
-
-def brier_score(probabilities: np.ndarray, label_index: np.ndarray) -> float:
-    """Return the mean squared distance of the probabilities from the truth, summed over labels: 0 best to 2 worst.
-
-    Source:
-        Brier 1950, https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2
-    """
-    return float(_brier_of_images(*checked_probabilities(probabilities, label_index)).mean())
-
-
-def log_loss(probabilities: np.ndarray, label_index: np.ndarray) -> float:
-    """Return the mean of -log p of the true label, in nats; p counts as at least 2.2e-16, as in scikit-learn."""
-    return float(_log_loss_of_images(*checked_probabilities(probabilities, label_index)).mean())
-
-
-def reliability_curve(
-    probabilities: np.ndarray,
-    label_index: np.ndarray,
-    *,
-    label: str | None = None,
-    bins: int = BINS,
-    binning: str = EQUAL_MASS,
-) -> list[dict[str, Any]]:
-    """Return the points of a reliability diagram, the least sure bin first; empty bins are left out.
-
-    Args:
-        probabilities: As for `expected_calibration_error`.
-        label_index: Likewise.
-        label: One of `LABELS` against the rest; None for the most probable label.
-        bins: As for `expected_calibration_error`.
-        binning: Likewise.
-
-    Returns:
-        For every bin `confidence` (mean probability), `accuracy` (share of yes), `n` (images) and `interval`, Wilson's for the
-        accuracy, which takes images as independent.
-
-    Raises:
-        EvaluationError: As `expected_calibration_error`, or an unknown label.
-
-    Source:
-        Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
-    """
-    probabilities, label_index = checked_probabilities(probabilities, label_index)
-    if label is not None and label not in LABELS:
-        raise EvaluationError(f"label {label!r}. Allowed: {', '.join(LABELS)}, or None for the most probable label.")
-    question = _top_label(probabilities, label_index) if label is None else _label_questions(probabilities, label_index)[label]
-    return curve_points(*question, bin_numbers(question[0], bins=bins, binning=binning))
 
 
 def calibration_summary(
@@ -182,9 +119,8 @@ def _means_of_images(
     for label, (score, is_label) in questions.items():
         columns[label, "brier"] = (score - is_label) ** 2
         columns[label, "log_loss"] = -np.log(np.maximum(np.where(is_label, score, 1 - score), _LEAST))
-    intervals = mean_intervals(np.stack(list(columns.values())), numbers, shares=False, seed=seed)
-    if right.all() or not right.any():
-        intervals[0] = edge_interval(float(right[0]), int(numbers.max()) + 1, level=LEVEL)
+    shares = [measure == "accuracy" for _, measure in columns]
+    intervals = mean_intervals(np.stack(list(columns.values())), numbers, shares=shares, seed=seed)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for ((name, measure), values), interval in zip(columns.items(), intervals, strict=True):
         found.setdefault(name, {})[measure] = {"value": float(values.mean()), "interval": interval}

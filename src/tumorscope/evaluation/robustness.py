@@ -11,7 +11,8 @@ from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import EvaluationError
 from tumorscope.evaluation.metrics import refuse_empty
 from tumorscope.evaluation.reliability import expected_calibration_error
-from tumorscope.labels import LABELS, NO_TUMOUR
+from tumorscope.evaluation.subgroups import measure_columns
+from tumorscope.labels import LABELS
 from tumorscope.manifest import Record
 from tumorscope.predictions import Decisions, Predictions
 from tumorscope.resampling import mean_intervals, number_groups
@@ -157,16 +158,11 @@ def _refuse_unlike(answers: Mapping[Condition, Answers]) -> None:
 
 def _columns(answered: Answers) -> dict[str, np.ndarray]:
     """Return the measures that are means over images, NaN where an image does not count, float64, shape (n,)."""
-    none = LABELS.index(NO_TUMOUR)
-    tumour, called = answered.predictions.label_index != none, answered.predictions.predicted_index != none
-    correct = answered.predictions.correct.astype(np.float64)
-    columns = {
-        "accuracy": correct,
-        "tumour_sensitivity": np.where(tumour, called, np.nan),
-        "tumour_specificity": np.where(tumour, np.nan, ~called),
-    }
+    measured = measure_columns(answered.predictions)
+    columns = {name: measured[name] for name in SHARES}
     if answered.refused is not None:
-        columns |= {"refusal_rate": answered.refused, "accuracy_of_kept": np.where(answered.refused, np.nan, correct)}
+        kept = np.where(answered.refused, np.nan, columns["accuracy"])
+        columns |= {"refusal_rate": answered.refused.astype(np.float64), "accuracy_of_kept": kept}
     return columns
 
 
@@ -175,7 +171,7 @@ def _values(
 ) -> dict[str, float | None]:
     found: dict[str, float | None] = dict.fromkeys(MEASURES)
     for name, column in columns.items():
-        counted = column[~np.isnan(column.astype(np.float64))]
+        counted = column[~np.isnan(column)]
         found[name] = float(counted.mean()) if len(counted) else None
     found["ece"] = float(ece(answered.predictions.probabilities, answered.predictions.label_index))
     return found
@@ -187,12 +183,12 @@ def _bounds(
     """Return the intervals of the shares and of their changes, all from the same draws of groups."""
     jobs = [(condition, name, suffix) for condition in order for name in SHARES for suffix in ("", "_change")]
     found: dict[Condition, dict[str, list[float] | None]] = {condition: {} for condition in order}
-    for shares in (True, False):  # an image's mean over strengths, and its change, are neither yes nor no
-        chosen = [job for job in jobs if (job[0][1] >= 0 and not job[2]) == shares]
-        values = [columns[condition][name] - (columns[CLEAN][name] if suffix else 0.0) for condition, name, suffix in chosen]
-        intervals = mean_intervals(np.stack(values), groups, shares=shares, seed=seed)
-        for (condition, name, suffix), interval in zip(chosen, intervals, strict=True):
-            found[condition][name + suffix] = interval
+    values = [columns[condition][name] - (columns[CLEAN][name] if suffix else 0.0) for condition, name, suffix in jobs]
+    # An image's mean over strengths, and its change, are neither yes nor no.
+    shares = [strength >= 0 and not suffix for (_, strength), _, suffix in jobs]
+    intervals = mean_intervals(np.stack(values), groups, shares=shares, seed=seed)
+    for (condition, name, suffix), interval in zip(jobs, intervals, strict=True):
+        found[condition][name + suffix] = interval
     return found
 
 

@@ -83,13 +83,7 @@ def _row(
     chosen = np.stack([columns[name][rows] for name in MEASURES])
     known = np.array([not np.isnan(column).all() for column in chosen])
     own = np.unique(numbers[rows], return_inverse=True)[1]
-    bounds: dict[str, list[float] | None] = dict.fromkeys(MEASURES)
-    names = [name for name, there in zip(MEASURES, known.tolist(), strict=True) if there]
-    for shares in (True, False):
-        some = [name for name in names if (name != "set_size") == shares]
-        if some:
-            found = mean_intervals(chosen[[MEASURES.index(name) for name in some]], own, shares=shares, seed=seed)
-            bounds |= dict(zip(some, found, strict=True))
+    intervals = mean_intervals(chosen, own, shares=[name != "set_size" for name in MEASURES], seed=seed)
     count = int(own.max()) + 1
     return {
         "by": by,
@@ -97,8 +91,8 @@ def _row(
         "n": int(rows.sum()),
         "groups": count,
         **{
-            name: {"value": float(np.nanmean(column)) if there else None, "interval": bounds[name]}
-            for name, column, there in zip(MEASURES, chosen, known.tolist(), strict=True)
+            name: {"value": float(np.nanmean(column)) if there else None, "interval": interval}
+            for name, column, there, interval in zip(MEASURES, chosen, known.tolist(), intervals, strict=True)
         },
         "remark": few_groups_remark(count),
     }

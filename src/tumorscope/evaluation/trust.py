@@ -34,6 +34,7 @@ class Tested:
         predictions: After calibration, with decisions.
         before: Probabilities before it, float64, shape (n, 4).
         sets: (level, whether by class) to prediction sets, bool, shape (n, 4), empty ones left empty.
+        reached: Label to the images that reach its own threshold, bool, shape (n,); of a tumour label that every model has one for.
         groups: Patient or cluster of copies of every image, empty where unknown.
         parts: What the images are divided by (`class`, `plane`, `source`, `tumour size`) to the part of every image.
         answered_by: Number of the model that answered each image, int64, shape (n,).
@@ -43,6 +44,7 @@ class Tested:
     predictions: Predictions
     before: np.ndarray
     sets: Mapping[tuple[float, bool], np.ndarray]
+    reached: Mapping[str, np.ndarray]
     groups: tuple[str, ...]
     parts: Mapping[str, tuple[str, ...]]
     answered_by: np.ndarray
@@ -58,6 +60,7 @@ class Tested:
             predictions=self.predictions.where(rows),
             before=self.before[rows],
             sets={key: sets[rows] for key, sets in self.sets.items()},
+            reached={label: over[rows] for label, over in self.reached.items()},
             groups=kept(self.groups),
             parts={by: kept(column) for by, column in self.parts.items()},
             answered_by=self.answered_by[rows],
@@ -88,6 +91,7 @@ def as_tested(
         predictions=predictions,
         before=scaled_probabilities(logits, 1.0),
         sets={key: sets for key, sets in made.items() if sets is not None},
+        reached=calibration.reached(predictions.probabilities),
         groups=tuple(groups),
         parts={by: tuple(column) for by, column in parts.items()},
         answered_by=np.zeros(len(predictions), dtype=np.int64),
@@ -109,6 +113,11 @@ def pooled(parts: Sequence[Tested]) -> Tested:
         ),
         before=np.concatenate([part.before for part in parts]),
         sets={key: np.concatenate([part.sets[key] for part in parts]) for key in parts[0].sets},
+        reached={
+            label: np.concatenate([part.reached[label] for part in parts])
+            for label in parts[0].reached
+            if all(label in part.reached for part in parts)
+        },
         groups=tuple(group for part in parts for group in part.groups),
         parts={by: tuple(name for part in parts for name in part.parts.get(by, ("",) * len(part.groups))) for by in kinds},
         answered_by=np.repeat(np.arange(len(parts)), [len(part.groups) for part in parts]),
@@ -128,7 +137,8 @@ def measured_trust(tested: Tested, *, twin_free: np.ndarray | None = None, seed:
         `all` and `twin_free`, None where there are no such images, each {`n`; `groups`; `calibration` {before, after: what
         `calibration_summary` returns}; `sets`: a row for every level, marginal and by class, of `promised`, `conditional`, `band`,
         the [low, high] that theory gives for the coverage, and the numbers of `coverage_summary`; `operating_point` {sensitivity,
-        specificity: {value, interval}} of the recommended labels; `decision_curve`; `selective`; `refused`: share of the images,
+        specificity: {value, interval}} of the recommended labels; `label_points`, the same for every tumour label at a threshold of
+        its own, against the rest; `decision_curve`; `selective`; `refused`: share of the images,
         None where nothing is refused; `subgroups`: the rows of `subgroup_rows`}.
     """
     some = None if twin_free is None or not twin_free.any() else tested.where(twin_free)
@@ -138,11 +148,12 @@ def measured_trust(tested: Tested, *, twin_free: np.ndarray | None = None, seed:
 def _measured(tested: Tested, *, seed: int) -> dict[str, Any]:
     predictions, groups = tested.predictions, tested.groups
     raw = Predictions(predictions.paths, predictions.label_index, tested.before)
-    score, tumour = 1 - predictions.probabilities[:, _NONE], predictions.label_index != _NONE
+    truth, numbers = predictions.label_index, number_groups(groups)
+    score, tumour = 1 - predictions.probabilities[:, _NONE], truth != _NONE
     decisions = predictions.decisions
     return {
         "n": len(predictions),
-        "groups": int(number_groups(groups).max()) + 1,
+        "groups": int(numbers.max()) + 1,
         "calibration": {
             "before": calibration_summary(raw, groups=groups, seed=seed),
             "after": calibration_summary(predictions, groups=groups, seed=seed),
@@ -152,13 +163,14 @@ def _measured(tested: Tested, *, seed: int) -> dict[str, Any]:
                 "promised": level,
                 "conditional": conditional,
                 "band": None if conditional else theory_band(tested.answered_by, tested.calibrated_on, level, seed=seed),
-                **coverage_summary(sets, predictions.label_index, groups=groups),
+                **coverage_summary(sets, truth, groups=groups, seed=seed),
             }
             for (level, conditional), sets in tested.sets.items()
         ],
-        "operating_point": None
-        if decisions is None
-        else called_shares(decisions.recommended != _NONE, tumour, number_groups(groups), seed=seed),
+        "operating_point": None if decisions is None else called_shares(decisions.recommended != _NONE, tumour, numbers, seed=seed),
+        "label_points": {
+            label: called_shares(over, truth == LABELS.index(label), numbers, seed=seed) for label, over in tested.reached.items()
+        },
         "decision_curve": decision_curve(score, tumour, CURVE),
         "selective": selective_summary(predictions.probabilities.max(axis=1), predictions.correct, groups=groups, seed=seed),
         "refused": None if decisions is None else float(decisions.refused.mean()),

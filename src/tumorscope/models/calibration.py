@@ -19,7 +19,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """What was fitted on images that no training had seen; without any of it, the softmax of the logits and no refusal.
+    """What was fitted on images that no training had seen; without any of it, the softmax of the logits.
 
     Attributes:
         temperature: What the logits are divided by.
@@ -30,6 +30,7 @@ class Calibration:
         level: Of the set that is given, a key of `quantiles` as a number.
         conditional: Whether that set uses the thresholds by label.
         operating_point: Threshold on the tumour probability (`threshold`), and what it promises; None without one.
+        label_points: Every tumour label to the same for its own probability, None for a label without images; empty without any.
         costs: Cost of every answer (columns) under every truth (rows), in the order of `LABELS`; None counts all errors alike.
         acceptance: Tells images unlike those of training; None where nothing does.
         fitted_on: The images and the wish: `split`, `n`, `per_label`, `groups`, `split_fingerprint`, `created`, `promises`,
@@ -43,6 +44,7 @@ class Calibration:
     level: float = LEVEL
     conditional: bool = False
     operating_point: Mapping[str, Any] | None = None
+    label_points: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     costs: tuple[tuple[float, ...], ...] | None = None
     acceptance: Acceptance | None = None
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
@@ -102,14 +104,15 @@ class Calibration:
         Args:
             logits: float32, shape (n, 4).
             features: Pooled features before the head, float32, shape (n, channels).
-            looks: What each of the pictures tells; an uncalibrated model needs none.
+            looks: What each of the pictures tells; without an `acceptance` it refuses what can be no slice of a head, and may be
+                left out.
 
         Raises:
             EvaluationError: A logit or feature is NaN or infinite.
         """
         probabilities = self.probabilities(logits)
         point = self.operating_point
-        familiarity, reasons = None, ("",) * len(logits)
+        familiarity, reasons = None, tuple(look.reason for look in looks) or ("",) * len(logits)
         if self.acceptance is not None:
             strangeness, reasons = self.acceptance.judged(looks, features, logits)
             familiarity = 1 - strangeness
@@ -123,6 +126,14 @@ class Calibration:
             refused=np.array([bool(reason) for reason in reasons], dtype=bool),
             reasons=reasons,
         )
+
+    def reached(self, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+        """Return, for each label with a point of its own, which images reach its threshold, bool, shape (n,)."""
+        return {
+            label: probabilities[:, LABELS.index(label)] >= float(point["threshold"])
+            for label, point in self.label_points.items()
+            if point is not None
+        }
 
     @property
     def cost_matrix(self) -> np.ndarray | None:
@@ -141,6 +152,7 @@ class Calibration:
             "level": self.level,
             "conditional": self.conditional,
             "operating_point": None if self.operating_point is None else dict(self.operating_point),
+            "label_points": {label: None if point is None else dict(point) for label, point in self.label_points.items()},
             "costs": None if self.costs is None else [list(row) for row in self.costs],
             "acceptance": None if self.acceptance is None else self.acceptance.to_tensors()[1],
             "fitted_on": dict(self.fitted_on),
@@ -169,6 +181,7 @@ class Calibration:
                 level=float(content["level"]),
                 conditional=bool(content["conditional"]),
                 operating_point=content["operating_point"],
+                label_points=content.get("label_points", {}),  # missing in those of before 0.2
                 costs=None if content["costs"] is None else tuple(tuple(map(float, row)) for row in content["costs"]),
                 acceptance=None if known is None else Acceptance.from_tensors(tensors, known),
                 fitted_on=content["fitted_on"],

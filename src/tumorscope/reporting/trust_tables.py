@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tumorscope.data.corruptions import CORRUPTIONS
-from tumorscope.labels import LABELS
+from tumorscope.labels import LABELS, TUMOUR_LABELS
 from tumorscope.reporting.report_tables import DASH, Cell, Line, Row, class_title, interval, number, percent, value_at
 
 TOLD_APART = 0.98
@@ -27,6 +27,7 @@ PROMISE_COLUMNS = (
 CLASS_COLUMNS = ("Sets that hold the truth", "promised", *(class_title(label) for label in LABELS))
 CALIBRATION_COLUMNS = ("Probabilities", "ECE, equal mass", "by chance alone", "ECE, equal width", "Brier score", "log loss")
 OPERATING_COLUMNS = ("Operating point", "threshold", "promised", "tumours found", "no tumour recognised")
+LABEL_POINT_COLUMNS = ("Threshold by class", "threshold", "promised recall", "recall", "specificity")
 SELECTIVE_COLUMNS = (
     "Without the least sure",
     "right on all",
@@ -140,10 +141,27 @@ def operating_rows(models: Models) -> tuple[Row, ...]:
                 lines.append(
                     Line(
                         _who("", part),
-                        (*_point_cells(content), *(_share(found[name]) for name in ("sensitivity", "specificity"))),
+                        (*_point_cells(_points(content)), *(_share(found[name]) for name in ("sensitivity", "specificity"))),
                     )
                 )
         rows.append(Row(title, "", tuple(lines)))
+    return tuple(row for row in rows if row.lines)
+
+
+def label_point_rows(models: Models) -> tuple[Row, ...]:
+    """Return what it takes to promise the recall of one tumour class: its own threshold, and what that came to."""
+    rows = []
+    for label in TUMOUR_LABELS:
+        lines = [
+            Line(
+                _who(title, part),
+                (*_point_cells(_points(content, label)), *(_share(found[name]) for name in ("sensitivity", "specificity"))),
+            )
+            for title, content in models
+            for part, measured in parts_of(content)
+            if (found := value_at(measured, "label_points", label))
+        ]
+        rows.append(Row(class_title(label), "its own probability against the rest", tuple(lines)))
     return tuple(row for row in rows if row.lines)
 
 
@@ -324,8 +342,13 @@ def _label_cells(found: Mapping[str, Any] | None) -> tuple[Cell, ...]:
     )
 
 
-def _point_cells(content: Mapping[str, Any]) -> tuple[Cell, ...]:
-    points = [point for point in (part.get("operating_point") for part in content.get("folds") or [content]) if point]
+def _points(content: Mapping[str, Any], label: str | None = None) -> list[Mapping[str, Any]]:
+    """Return the operating points of a model, or of those of all folds: for any tumour, or for a label."""
+    keys = ("operating_point",) if label is None else ("label_points", label)
+    return [point for part in content.get("folds") or [content] if (point := value_at(part, *keys))]
+
+
+def _point_cells(points: Sequence[Mapping[str, Any]]) -> tuple[Cell, ...]:
     if not points:
         return Cell(DASH), Cell(DASH)
     thresholds = [point["threshold"] for point in points]

@@ -60,6 +60,23 @@ def test_the_same_eight_bit_picture_is_the_same_scan_in_every_format(tmp_path, w
     assert scan.sha256 == Scan(pixels=EIGHT, origin="x").sha256
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "npy", "npz", "dcm"])
+def test_how_much_of_a_picture_was_in_colour_is_told_in_every_format(tmp_path, suffix):
+    colour = np.repeat(EIGHT[..., None], 3, axis=2)
+    colour[:6] = (200, 40, 90)
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npy":
+        np.save(path, colour)
+    elif suffix == "npz":
+        np.savez(path, image=colour[None])
+    elif suffix == "dcm":
+        write_dicom(path, colour)
+    else:
+        Image.fromarray(colour).save(path)
+    [scan] = open_scans(path, allow_any=True)
+    assert scan.colour_share == 0.25
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "npy", "npz", "nii", "nii.gz", "dcm", "mat"])
 def test_the_same_sixteen_bit_picture_is_the_same_scan_in_every_format(tmp_path, write_slice, suffix):
     scan = only(written(tmp_path, suffix, SIXTEEN, write_slice))

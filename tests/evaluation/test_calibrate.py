@@ -39,6 +39,18 @@ def test_what_is_promised_holds_on_images_that_were_not_seen(answered):
     assert all("unlike the images" in reason or "grey levels" in reason for reason in strange.reasons)
 
 
+def test_the_recall_of_every_tumour_class_can_be_promised_by_itself(answered):
+    found = calibrated(answered(split="train"), answered(3000, seed=1), sensitivity=0.95)
+    new = answered(6000, seed=2)
+    reached = found.reached(found.probabilities(new.logits))
+    assert list(reached) == ["glioma", "meningioma", "pituitary"]
+    for label, over in reached.items():
+        point = found.label_points[label]
+        assert point["guaranteed"]
+        assert over[new.label_index == LABELS.index(label)].mean() >= 0.93
+        assert 0 < point["threshold"] < 1
+
+
 def test_a_tiny_split_promises_little_and_says_so(answered):
     found = calibrated(answered(split="train"), answered(12, seed=1))
     assert not found.operating_point["guaranteed"]
@@ -52,6 +64,8 @@ def test_an_absent_class_cannot_be_ruled_out_by_class_and_is_named(answered):
     found = calibrated(answered(split="train"), answered(500, seed=1, labels=(0, 2, 3)))
     assert found.quantiles["0.95"]["per_label"]["meningioma"] is None
     assert found.sets(np.array([[0.0, 0.0, 1.0, 0.0]]), conditional=True)[0, 1]
+    assert found.label_points["meningioma"] is None
+    assert list(found.reached(np.full((1, 4), 0.25))) == ["glioma", "pituitary"]
     assert any("None of them shows meningioma" in sentence for sentence in found.fitted_on["sentences"])
 
 

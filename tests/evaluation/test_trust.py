@@ -43,6 +43,10 @@ def test_what_was_promised_is_measured_on_all_images_and_on_those_without_a_twin
     tumours = tested.predictions.label_index != LABELS.index("notumor")
     called = tested.predictions.decisions.recommended != LABELS.index("notumor")
     assert found == pytest.approx(called[tumours].mean())
+    glioma = tested.predictions.label_index == LABELS.index("glioma")
+    alone = everything["label_points"]["glioma"]
+    assert alone["sensitivity"]["value"] == pytest.approx(tested.reached["glioma"][glioma].mean())
+    assert alone["specificity"]["value"] == pytest.approx(1 - tested.reached["glioma"][~glioma].mean())
     assert {row["by"] for row in everything["subgroups"]} == {"all", "class", "plane"}
     assert 0 <= everything["refused"] <= 0.12
     assert calibration.fitted_on["n"] == 500

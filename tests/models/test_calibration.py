@@ -35,6 +35,7 @@ def calibration(**changes) -> Calibration:
         "temperature": 2.0,
         "quantiles": {"0.90": QUANTILES, "0.95": QUANTILES},
         "operating_point": {"threshold": 0.25, "target": 0.99},
+        "label_points": {"glioma": {"threshold": 0.5, "target": 0.99}, "meningioma": None},
         "costs": tuple(tuple(float(a != b) for a in range(4)) for b in range(4)),
         "acceptance": acceptance(),
         "fitted_on": {"split": "calibration", "n": 10, "created": "2026-01-01T00:00:00+00:00"},

@@ -7,8 +7,9 @@ at random and keeps what reaches new lines. What is packed, such as the values o
 inside and packed again, so that checksums do not end every try. Every input is opened as a file and as a folder of series, and
 prepared for the network.
 
-A process of its own does the work; it is started again when an input ends it, or keeps it for --patience seconds. DIR (by default
-`fuzz`) keeps the smallest input of every fault, and those that took most time and memory. The exit status is 1 when there is a fault.
+A process of its own does the work; it is started again when an input ends it, or keeps it for --patience seconds. DIR (by
+default `fuzz`) keeps the smallest input of every fault, and those that took most time and memory. The exit status is 1 when there
+is a fault.
 """
 
 import argparse
@@ -17,7 +18,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import resource
 import shutil
 import struct
@@ -210,8 +210,7 @@ def volumes() -> Iterator[Seed]:
         nibabel.Nifti2Image(stack.astype(np.float64) * 1.7, turned),
         nibabel.Nifti1Image(stack[..., :1], None),
     ):
-        for suffix, pack, content in ((".nii", kept, image.to_bytes()), (".nii.gz", gzipped, image.to_bytes())):
-            yield suffix, pack, content
+        yield from ((".nii", kept, image.to_bytes()), (".nii.gz", gzipped, image.to_bytes()))
         yield ".nii.gz", kept, gzipped(image.to_bytes())
 
 
@@ -549,9 +548,8 @@ def say(total: Tally, seconds: float) -> None:
     print(f"slowest input {total.slowest_s:.2f} s of a processor; greediest {total.greediest_mb:.0f} MB above what was held")
     if len(total.memory_mb) > 3:
         quarter = len(total.memory_mb) // 4
-        print(
-            f"memory held after a quarter of the longest process {total.memory_mb[quarter]:.0f} MB, at its end {total.memory_mb[-1]:.0f}"
-        )
+        early, late = total.memory_mb[quarter], total.memory_mb[-1]
+        print(f"memory held after a quarter of the longest process {early:.0f} MB, at its end {late:.0f}")
     print(f"{sum(total.faults.values()):,} faults")
     for fault, count in total.faults.most_common():
         print(f"  {count:,} x {fault}")

@@ -1,4 +1,4 @@
-"""What `apart` starts: frames and names of MATLAB files in, what they hold out. It is a script, and imports no part of Tumorscope."""
+"""What `apart` starts: frames and names of MATLAB files in, what they hold out. A script that imports no part of Tumorscope."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ _MEMORY_BYTES = 4 * 2**30
 _JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """What is not decoded, though nothing is broken: the reason, and the fault in one word."""
 
 
@@ -72,7 +72,7 @@ def _matlab(_: bytes, asked: dict[str, Any]) -> bytes:
     content = pymatreader.read_mat(asked["path"], variable_names=[asked["name"]])
     if asked["name"] not in content:
         found = ", ".join(entry[0] for entry in pymatreader.whosmat(asked["path"]))
-        raise _Refused(f"no variable {asked['name']}; it holds {found or 'nothing'}", "no_picture")
+        raise _RefusedError(f"no variable {asked['name']}; it holds {found or 'nothing'}", "no_picture")
     value = content[asked["name"]]
     named = {f"struct.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {"value": value}
     stream = io.BytesIO()
@@ -100,7 +100,7 @@ def _refuse_huge(path: str, most: int) -> None:
 
     def refuse(name: str, entry: object) -> None:
         if isinstance(entry, h5py.Dataset) and entry.size is not None and entry.size > most:
-            raise _Refused(f"{name} has {entry.size:,} values, more than the {most:,} allowed", "too_large")
+            raise _RefusedError(f"{name} has {entry.size:,} values, more than the {most:,} allowed", "too_large")
 
     with h5py.File(path, "r") as file:
         file.visititems(refuse)
@@ -116,7 +116,7 @@ def _answer(source: IO[bytes], target: IO[bytes]) -> None:
         _end_after(asked["seconds"])
         try:
             is_whole, answer = True, _TASKS[asked["task"]](content, asked)
-        except _Refused as error:
+        except _RefusedError as error:
             is_whole, answer = False, _reason(*error.args)
         except Exception as error:  # noqa: BLE001 - whatever it is, who asked refuses the file
             is_whole, answer = False, _reason(str(error) or type(error).__name__, "truncated")

@@ -148,8 +148,8 @@ def matlab_apart(path: Path, name: str, *, max_pixels: int) -> Answer:
         name: Of the variable.
         max_pixels: Largest array that is read.
     """
-    asked = {"task": "matlab", "path": str(path.absolute()), "name": name, "most": max_pixels, "seconds": _seconds(max_pixels)}
-    return _APART.ask(asked)
+    asked: dict[str, int | str] = {"task": "matlab", "path": str(path.absolute()), "name": name}
+    return _APART.ask(asked | {"most": max_pixels, "seconds": _seconds(max_pixels)})
 
 
 def _seconds(values: int) -> int:

@@ -1,5 +1,6 @@
 import shutil
 import struct
+from io import BytesIO
 from pathlib import Path
 
 import gdcm
@@ -10,13 +11,15 @@ from dicom_files import dataset_of, item, sequence, shipped, write_dicom
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opened import only, refusal
+from PIL import Image
 from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate
 
-from tumorscope.data import dicom_apart
+from tumorscope.data import apart
 from tumorscope.data.decode import picture_warnings_off
 from tumorscope.data.dicom_frames import codestream_size
 from tumorscope.data.dicom_header import salted
+from tumorscope.data.grey import grey_images
 from tumorscope.data.limits import MAX_PIXELS
 from tumorscope.data.opening import open_scans
 from tumorscope.data.preprocess import Preprocessing
@@ -345,19 +348,29 @@ def test_a_frame_that_ends_its_decoder_ends_nothing_else(tmp_path):
     plain = write_dicom(tmp_path / "plain.dcm", TWELVE, BitsStored=12)
     path = transcoded(plain, "JPEGLosslessProcess14_1", tmp_path / "a.dcm")
     only(path)
-    dicom_apart._APART.process.kill()
-    dicom_apart._APART.process.wait()
+    apart._APART.process.kill()
+    apart._APART.process.wait()
     np.testing.assert_array_equal(only(path).pixels, TWELVE)
 
 
-def test_a_decoder_that_never_answers_is_ended(tmp_path, monkeypatch):
-    silent = tmp_path / "silent.py"
-    silent.write_text("import time\ntime.sleep(60)\n")
-    monkeypatch.setattr(dicom_apart, "_WORKER", silent)
-    monkeypatch.setattr(dicom_apart, "_PATIENCE_S", 0.3)
-    apart = dicom_apart._Apart()
-    assert apart.decode(b"frame", {}) is None
-    assert apart.process is None
+def test_a_jpeg_2000_frame_in_boxes_is_read_and_one_whose_boxes_have_no_end_is_refused(tmp_path):
+    """pydicom would follow a box of length 0 for ever."""
+    dataset = dcmread(transcoded(write_dicom(tmp_path / "a.dcm", EIGHT), "JPEG2000Lossless", tmp_path / "b.dcm"))
+    boxes = BytesIO()
+    Image.fromarray(EIGHT).save(boxes, "JPEG2000")
+    dataset.PixelData = encapsulate([boxes.getvalue()])
+    dataset.save_as(tmp_path / "c.dcm")
+    np.testing.assert_array_equal(only(tmp_path / "c.dcm").pixels, EIGHT)
+    dataset.PixelData = encapsulate([boxes.getvalue()[:12] + b"\x00\x00\x00\x00free" + boxes.getvalue()[12:]])
+    dataset.save_as(tmp_path / "c.dcm")
+    assert refusal(tmp_path / "c.dcm").fault == "truncated"
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_jls_lossy_line.dcm", "SC_rgb_jls_lossy_sample.dcm"])
+def test_jpeg_ls_in_colour_has_the_values_that_pydicom_finds(name):
+    dataset = dcmread(shipped(name))
+    expected = grey_images(dataset.pixel_array[None])[0]
+    np.testing.assert_array_equal(only(shipped(name), allow_any=True).pixels, expected)
 
 
 FUZZED = ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "SC_rgb_jpeg_gdcm.dcm"]

@@ -178,8 +178,9 @@ def test_damaged_bytes_end_in_a_slice_or_a_refusal_never_in_another_error(tmp_pa
     fields = {"label": 3.0, "PID": "100360", "image": IMAGE, "tumorBorder": BORDER, "tumorMask": MASK}
     scipy.io.savemat(tmp_path / "old.mat", {"cjdata": fields}, do_compression=True)
     path, rng, messages = tmp_path / "a.mat", np.random.default_rng(7), []
-    for whole in (new, (tmp_path / "old.mat").read_bytes()):
-        for _ in range(150):
+    scipy.io.savemat(tmp_path / "plain.mat", {"cjdata": fields})
+    for whole in (new, (tmp_path / "old.mat").read_bytes(), (tmp_path / "plain.mat").read_bytes()):
+        for _ in range(100):
             damaged = np.frombuffer(whole, dtype=np.uint8).copy()
             places = rng.integers(0, min(len(damaged), 1500), 4)
             damaged[places] = rng.integers(0, 256, 4)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tumorscope.data.dicom_apart import decode_apart
+from tumorscope.data.apart import decode_apart
 from tumorscope.data.limits import refuse_large_volume
 from tumorscope.errors import DecodeError
 
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 
 _NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
 _EXTENDED = "1.2.840.10008.1.2.4.51"
-_LOSSLESS = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
-# GDCM would decode most of these too, but damaged frames end the whole program inside of it.
+# Lossless JPEG and JPEG-LS: damaged frames end the whole program inside GDCM, and keep CharLS busy for long.
+_APART = frozenset({f"1.2.840.10008.1.2.4.{kind}" for kind in (57, 70, 80, 81)})
 _PLUGINS = {
     "1.2.840.10008.1.2.5": "pydicom",
     "1.2.840.10008.1.2.4.50": "pillow",
     _EXTENDED: "pillow",
-    "1.2.840.10008.1.2.4.80": "pyjpegls",
-    "1.2.840.10008.1.2.4.81": "pyjpegls",
     "1.2.840.10008.1.2.4.90": "pillow",
     "1.2.840.10008.1.2.4.91": "pillow",
 }
@@ -32,6 +30,7 @@ _RLE = "1.2.840.10008.1.2.5"
 _RLE_HEADER_BYTES = 1024
 _RLE_BYTES = 32 * 2**20
 _DESCRIBING = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation")
+_JP2_BOXES, _JP2_STREAM, _BOX_BYTES = b"\x00\x00\x00\x0cjP  ", b"jp2c", 8
 _JPEG_SIZES = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 
 
@@ -46,7 +45,7 @@ def refuse_transfer_syntax(dataset: "Dataset", where: str) -> None:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         raise DecodeError(f"{where}: a DICOM file without transfer syntax, so its pixels cannot be told.", fault="transfer_syntax")
-    if syntax not in _NATIVE | _LOSSLESS | _PLUGINS.keys():
+    if syntax not in _NATIVE | _APART | _PLUGINS.keys():
         raise DecodeError(
             f"{where}: stored as {printable(syntax.name, length=60)}, which is not read. "
             "Rewrite it with a DICOM toolkit as Explicit VR Little Endian.",
@@ -96,7 +95,7 @@ def read_frames(dataset: "Dataset", indices: Iterable[int], where: str) -> Itera
             _refuse_long_runs(dataset, encoded, index, where)
         else:
             _refuse_other_size(dataset, encoded, index, where)
-        if syntax in _LOSSLESS or (syntax == _EXTENDED and dataset.BitsStored != 8):
+        if syntax in _APART or (syntax == _EXTENDED and dataset.BitsStored != 8):
             yield pixel_array(_uncompressed(dataset, encoded, where))
         else:
             yield pixel_array(dataset, index=index, decoding_plugin=_PLUGINS[syntax])
@@ -168,6 +167,8 @@ def codestream_size(encoded: bytes) -> tuple[int, int, int] | None:
         ITU-T T.81, B.2.2; ITU-T T.800, A.5.1
     """
     start = encoded.find(b"\xff\x4f\xff\x51", 0, 4096)
+    if encoded.startswith(_JP2_BOXES) and not _boxes_end(encoded):
+        return None
     if start >= 0 and len(encoded) >= start + 42:
         sizes = [int.from_bytes(encoded[start + place : start + place + 4], "big") for place in (8, 12, 16, 20)]
         columns, rows = sizes[0] - sizes[2], sizes[1] - sizes[3]
@@ -182,3 +183,18 @@ def codestream_size(encoded: bytes) -> tuple[int, int, int] | None:
             return rows, columns, encoded[place + 9]
         place += 1 if marker == 0xFF else 2 + length
     return None
+
+
+def _boxes_end(encoded: bytes) -> bool:
+    """Return whether the boxes before a JPEG 2000 stream lead to it; pydicom follows one without length for ever.
+
+    Source:
+        ITU-T T.800, I.4
+    """
+    place = 12
+    while encoded[place + 4 : place + _BOX_BYTES] != _JP2_STREAM:
+        length = int.from_bytes(encoded[place : place + 4], "big")
+        if length < _BOX_BYTES or place + length >= len(encoded):
+            return False
+        place += length
+    return True

@@ -1,41 +1,22 @@
 """MATLAB files in the layout of Cheng's set: what `cjdata` and `cvind` hold, in any version of the format.
 
-The libraries that read them are imported when the first file is read, so that nothing else pays for them. Cheng's own files are of
-version 7.3. Damaged bytes in a file of an older one that is not compressed can end the whole program inside SciPy.
+The libraries that read them work in a process of their own, since damaged bytes can end the whole program inside them. Cheng's own
+files are of version 7.3.
 """
 
+import io
 import re
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tumorscope.data.apart import matlab_apart
 from tumorscope.errors import DecodeError
 
 MATLAB_SUFFIX = ".mat"
 
 _NEEDED = "Needed: a MATLAB file of any version with the struct cjdata and its fields label, PID, image, tumorBorder and tumorMask"
-# What the libraries raise on bytes that are no MATLAB file, or half of one; a warning is an error where a program makes it one.
-_BROKEN = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    NameError,
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Warning,
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,50 +81,30 @@ def read_folds(path: Path, *, max_pixels: int) -> np.ndarray:
     return folds.astype(np.int64)
 
 
-def _read_variable(path: Path, name: str, max_pixels: int) -> object:
-    """Return one variable of a file as plain numbers, text, arrays and dictionaries."""
-    with _refusals(path):
-        import pymatreader
+def _read_variable(path: Path, name: str, max_pixels: int) -> np.ndarray | dict[str, np.ndarray]:
+    """Return one variable of a file, or the fields of one that is a struct; what is no numbers and no text is an empty list."""
+    _refuse_closed(path)
+    answer = matlab_apart(path, name, max_pixels=max_pixels)
+    if answer.content is None:
+        needed = f" {_NEEDED}." if name == "cjdata" and answer.fault == "no_picture" else ""
+        what = f"no MATLAB file, or broken or truncated ({answer.reason})" if answer.fault == "truncated" else answer.reason
+        raise DecodeError(f"{path}: {what}.{needed}", fault=answer.fault)
+    with np.load(io.BytesIO(answer.content), allow_pickle=False) as content:
+        if "value" in content:
+            return np.asarray(content["value"])
+        return {key.removeprefix("struct."): content[key] for key in content.files}
 
-        _refuse_huge(path, max_pixels)
-        content = pymatreader.read_mat(path, variable_names=[name])
-        if name in content:
-            return content[name]
-        found = ", ".join(entry[0] for entry in pymatreader.whosmat(path))
-    raise DecodeError(f"{path}: no variable {name}; it holds {found or 'nothing'}.{f' {_NEEDED}.' if name == 'cjdata' else ''}")
 
-
-@contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    from scipy.io.matlab import MatReadError
-
+def _refuse_closed(path: Path) -> None:
     try:
-        yield
+        with path.open("rb"):
+            return
     except FileNotFoundError:
         raise DecodeError(f"{path}: no such file.", fault="missing") from None
     except IsADirectoryError:
         raise DecodeError(f"{path}: not a file. The path of a MATLAB file is needed.") from None
-    except PermissionError:
-        raise DecodeError(f"{path}: no permission to read it.") from None
-    except (*_BROKEN, MatReadError, NotImplementedError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DecodeError(f"{path}: no MATLAB file, or broken or truncated ({reason}).", fault="truncated") from error
-
-
-def _refuse_huge(path: Path, max_pixels: int) -> None:
-    """Raise for an array of a v7.3 file that would fill the memory; its few bytes on the disk do not tell."""
-    import h5py
-
-    with path.open("rb"):
-        if not h5py.is_hdf5(path):
-            return
-
-    def refuse(name: str, entry: object) -> None:
-        if isinstance(entry, h5py.Dataset) and entry.size is not None and entry.size > max_pixels:
-            raise DecodeError(f"{path}: {name} has {entry.size:,} values, more than the {max_pixels:,} allowed.", fault="too_large")
-
-    with h5py.File(path, "r") as file:
-        file.visititems(refuse)
+    except OSError as error:
+        raise DecodeError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
 def _whole(value: object) -> int | None:

@@ -38,12 +38,16 @@ LEAK_FLAGS = (COPY_IN_TRAIN, TWIN_IN_TRAIN, NEIGHBOUR_IN_TRAIN, MATE_IN_TRAIN)
 """Flags of test images by what the given training split holds of theirs; a copy is a twin too, neighbours and mates count alone."""
 
 
+_WITH_ITEMS = (".npz", ".nii", ".nii.gz", ".dcm", ".dicom", ".ima")
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One image of a data set.
 
     Attributes:
-        path: File, relative to the manifest's root or absolute, with `/`; `file.npz#images:7` is item 7 of an array.
+        path: File, relative to the manifest's root or absolute, with `/`; `file.npz#images:7` is item 7 of an array,
+            `head.nii.gz#axial:12` a slice of a volume, `frames.dcm#3` a frame.
         label: One of `LABELS`, or `UNSTATED_TUMOUR` in sets that only test.
         sha256: Digest of the decoded pixels (`Scan.sha256`), empty until the image was decoded.
         group: Images that must stay on one side of a split (patient, else cluster of copies); empty when unknown.
@@ -241,9 +245,12 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def split_item(path: str) -> tuple[str, str]:
-    """Return the file of a record's path and the item `KEY:ROW` inside it, empty unless the file is an NPZ archive."""
+    """Return the file of a record's path and what is meant inside it, empty where that is all of it.
+
+    That is `KEY:ROW` of an NPZ archive, `PLANE:SLICE` of a NIfTI volume, or the number of a frame of a DICOM file, from 0.
+    """
     file, _, item = path.rpartition("#")
-    return (file, item) if file.lower().endswith(".npz") and item.rpartition(":")[2].isdecimal() else (path, "")
+    return (file, item) if file.lower().endswith(_WITH_ITEMS) and item.rpartition(":")[2].isdecimal() else (path, "")
 
 
 def is_outline(mask: str) -> bool:

@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from tumorscope.data import download
-from tumorscope.data.download import default_home, find_fetched, find_source, get
+from tumorscope.data.download import find_fetched, find_source, get
+from tumorscope.data.home import default_home
 from tumorscope.data.public_sets import PublicFile, PublicSet, parse_set
 from tumorscope.data.sources import index_source
 from tumorscope.errors import DownloadError, OutputError, SourceError

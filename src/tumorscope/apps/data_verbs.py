@@ -20,7 +20,8 @@ HomeOption = Annotated[
 @app.command(name="list")
 def list_sets(home: HomeOption = None) -> None:
     """List the public sets, their licences, and where those lie that are here already."""
-    from tumorscope.data.download import default_home, find_fetched
+    from tumorscope.data.download import find_fetched
+    from tumorscope.data.home import default_home
     from tumorscope.data.public_sets import PUBLIC_SETS
 
     place = home or default_home()
@@ -39,7 +40,8 @@ def get_set(
 ) -> None:
     """Fetch a public set, check it and unpack it; the same command goes on with a download that was broken off."""
     from tumorscope.apps.console import Reporter
-    from tumorscope.data.download import default_home, get
+    from tumorscope.data.download import get
+    from tumorscope.data.home import default_home
     from tumorscope.data.public_sets import parse_set
 
     public, place = parse_set(name), home or default_home()
@@ -56,6 +58,7 @@ def get_set(
 
 def named_source(path: Path) -> Path:
     """Return a path that exists as it is, and for the name of a public set where its fetched copy lies."""
-    from tumorscope.data.download import default_home, find_source
+    from tumorscope.data.download import find_source
+    from tumorscope.data.home import default_home
 
     return find_source(path, default_home())

@@ -5,17 +5,20 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 from PIL import Image, ImageChops, UnidentifiedImageError
 
 from tumorscope.data.arrays import npz_array
+from tumorscope.data.dicom import DICOM_SUFFIXES, open_dicom
 from tumorscope.data.grey import COLOURED, as_stored
 from tumorscope.data.limits import MAX_PIXELS, MAX_VOXELS
 from tumorscope.data.matlab import MATLAB_SUFFIX, read_slice
-from tumorscope.data.slice_choice import SliceChoice
+from tumorscope.data.nifti import NIFTI_SUFFIXES, open_nifti
+from tumorscope.data.slice_choice import Plane, SliceChoice
 from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record, is_outline, split_item
 from tumorscope.scan import Scan
@@ -58,16 +61,50 @@ def decode_file(path: Path) -> Scan:
     return read_picture(path, lambda image: _scan(image, str(path)))
 
 
-def decode_record(manifest: Manifest, record: Record) -> Scan:
-    """Decode the image of a record: a picture file, a MATLAB file in Cheng's layout, or one item of an NPZ archive.
+def decode_record(manifest: Manifest, record: Record, *, salt: bytes | None = None) -> Scan:
+    """Decode the image of a record: a picture, a MATLAB file in Cheng's layout, an item of an NPZ archive, a slice of a volume.
+
+    Args:
+        manifest: Tells where the record's file lies.
+        record: One of its records.
+        salt: Makes `Scan.group` of the PatientID of a DICOM file; without it that is empty.
 
     Raises:
-        DecodeError: As `decode_file`, or the archive or its item is missing or of an unknown shape.
+        DecodeError: As `decode_file`, or the item is missing or of an unknown shape, or one of several slices is not named.
     """
     path, item = manifest.locate(record.path), split_item(record.path)[1]
     if path.suffix.lower() == MATLAB_SUFFIX:
         return decode_matlab(path)
+    if is_dicom(path) or is_nifti(path):
+        return _decode_slice(path, item, salt)
     return decode_npz_item(path, item) if item else decode_file(path)
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is DICOM by its name."""
+    return path.suffix.lower() in DICOM_SUFFIXES
+
+
+def is_nifti(path: Path) -> bool:
+    """Return whether a file is NIfTI by its name."""
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def _decode_slice(path: Path, item: str, salt: bytes | None) -> Scan:
+    """Return the only slice of a DICOM or NIfTI file, or the one that `item` names."""
+    plane, _, number = item.rpartition(":")
+    if plane not in ("", *get_args(Plane)):
+        raise DecodeError(f"{path}#{item}: {plane} is no plane. Known: {', '.join(get_args(Plane))}.")
+    choice = SliceChoice(plane=cast(Plane, plane or "acquired"), slices=number or "all")
+    opened = open_dicom(path, choice=choice, salt=salt) if is_dicom(path) else open_nifti(path, choice=choice)
+    scans = list(islice(opened, 2))
+    if len(scans) > 1:
+        raise DecodeError(
+            f"{path}: holds several slices, and nothing says which of them are meant. Give a CSV that names each in its column "
+            f"path, the first of them as {scans[0].origin}.",
+            fault="multi_frame",
+        )
+    return scans[0]
 
 
 def decode_matlab(path: Path) -> Scan:

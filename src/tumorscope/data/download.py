@@ -1,7 +1,6 @@
 """A public set to a folder of the user's: fetched, checked, unpacked."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +15,6 @@ from tumorscope.storage import output_error, write_atomically
 
 Progress = Callable[[int, int], None]
 KaggleFetch = Callable[[str, Path], Path]
-
-HOME_VARIABLE = "TUMORSCOPE_HOME"
-
-
-def default_home() -> Path:
-    """Return where Tumorscope keeps data: `$TUMORSCOPE_HOME`, else the platform's folder for a program's data."""
-    from platformdirs import user_data_path
-
-    chosen = os.environ.get(HOME_VARIABLE)
-    return Path(chosen).expanduser() if chosen else user_data_path("tumorscope", appauthor=False)
 
 
 def find_fetched(public: PublicSet, home: Path) -> Path | None:

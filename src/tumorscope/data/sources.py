@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from tumorscope.data.decode import IMAGE_SUFFIXES, decode_record, picture_warnings_off
+from tumorscope.data.decode import IMAGE_SUFFIXES, decode_record, is_dicom, is_nifti, picture_warnings_off
+from tumorscope.data.dicom import DICOM_SUFFIXES
+from tumorscope.data.home import installation_salt
 from tumorscope.data.matlab import MATLAB_SUFFIX
 from tumorscope.data.matlab_source import matlab_files, read_matlab_source
+from tumorscope.data.nifti import NIFTI_SUFFIXES
 from tumorscope.data.npz_source import read_npz_source
 from tumorscope.data.table_source import read_table_source
 from tumorscope.errors import DecodeError, SourceError
@@ -27,6 +30,7 @@ LAYOUTS = (
 )
 # Of the Brain Imaging Data Structure: letters and digits after `sub-`, at the beginning of a name.
 _SUBJECT = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)")
+_SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES | set(NIFTI_SUFFIXES)
 _IGNORED = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 _TEST_COUNTS = {"nickparvar": {"glioma": 300, "meningioma": 306, "notumor": 405, "pituitary": 300}}
 
@@ -143,7 +147,7 @@ def _class_folders(root: Path, entries: Sequence[Path]) -> Manifest:
     stray = [entry.name for entry in entries if entry.is_file()]
     records, skipped = _images_of_classes(root, root, split="")
     if not records:
-        raise SourceError(f"{root}: its class folders hold no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise SourceError(f"{root}: its class folders hold no images ({', '.join(sorted(_SUFFIXES))}).")
     notes = [f"Class folders without a split: {_counted(records)}.", *skipped]
     notes += [f"Ignored beside the class folders: {', '.join(stray[:5])}."] if stray else []
     return Manifest(root=root, records=tuple(records), notes=tuple(notes))
@@ -186,7 +190,7 @@ def _files_of_class(root: Path, folder: Path, seen: set[Path]) -> Iterator[Path]
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+    return (path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path) or is_nifti(path)) and not path.is_dir()
 
 
 def _counted(records: Sequence[Record]) -> str:
@@ -197,10 +201,13 @@ def _counted(records: Sequence[Record]) -> str:
 def _decoded(manifest: Manifest, seen: Seen | None, progress: Progress | None) -> Manifest:
     """Fill in every pixel digest; leave out and name what cannot be decoded."""
 
+    dicom = {record.path for record in manifest if is_dicom(manifest.locate(record.path))}
+    salt = installation_salt() if dicom else None
+
     def digest(record: Record) -> Record | Broken:
         try:
-            scan = decode_record(manifest, record)
-            complete = replace(record, sha256=scan.sha256)
+            scan = decode_record(manifest, record, salt=salt)
+            complete = replace(record, sha256=scan.sha256, group=record.group or scan.group)
             if seen is not None:
                 seen(manifest, complete, scan)
             return complete
@@ -222,4 +229,7 @@ def _decoded(manifest: Manifest, seen: Seen | None, progress: Progress | None) -
     more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
     reasons = " ".join(image.reason for image in broken[:5])
     note = f"Left out {len(broken)} of {len(manifest)} images that cannot be read: {reasons}{more}" if broken else None
-    return replace(manifest, broken=tuple(broken)).with_records(records, note=note)
+    named = {record.path for record in manifest if record.group}
+    patients = {record.group for record in records if record.path in dicom - named and record.group}
+    told = f"Patients were taken from the PatientID of DICOM files, as salted digests: {len(patients)}." if patients else None
+    return replace(manifest, broken=tuple(broken)).with_records(records, note=note).with_records(records, note=told)

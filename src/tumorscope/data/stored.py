@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tumorscope.data.arrays import BROKEN_ARCHIVE, npy_chunks, read_npy_header
-from tumorscope.data.decode import is_grey, picture_colour, read_picture
+from tumorscope.data.decode import is_dicom, is_grey, is_nifti, picture_colour, read_picture
 from tumorscope.data.grey import colour_shares
 from tumorscope.data.matlab import MATLAB_SUFFIX
 from tumorscope.errors import DecodeError
@@ -40,9 +40,9 @@ class Stored:
     """How an image is stored.
 
     Attributes:
-        file_format: Such as `JPEG`, `NPZ` or `MATLAB`.
+        file_format: Such as `JPEG`, `NPZ`, `MATLAB` or `DICOM`.
         mode: Such as `L`, `RGB` or `I;16`; of an array its type, with `x3` behind it where it has three channels.
-        file_bytes: Size of the file in bytes; None for an item of an archive.
+        file_bytes: Size of the file in bytes; None for one of several images in it.
         jpeg_quality: 1 to 100, estimated from the quantisation table; None where it is no JPEG.
         colour_share: Share of the area whose channels differ by more than compression makes them, 0 to 1.
     """
@@ -70,6 +70,9 @@ def read_stored(manifest: Manifest, record: Record, scan: Scan) -> Stored:
     path, item = manifest.locate(record.path), split_item(record.path)[1]
     if path.suffix.lower() == MATLAB_SUFFIX:
         return Stored("MATLAB", scan.pixels.dtype.name, _stat(path).st_size, None, 0.0)
+    if is_dicom(path) or is_nifti(path):
+        kind, size = "DICOM" if is_dicom(path) else "NIFTI", None if item else _stat(path).st_size
+        return Stored(kind, scan.pixels.dtype.name, size, None, scan.colour_share)
     if not item:
         return read_picture(path, lambda image: _of_picture(image, path.stat().st_size))
     key, _, row = item.rpartition(":")

@@ -5,7 +5,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
-.PHONY: run test real lint format check clean
+.PHONY: run test real lint format check examples clean
 
 run: $(READY)  ## the whole experiment on the built-in synthetic set, report in $(OUT)/report.html
 	$(BIN)/tumorscope run --out $(OUT)
@@ -27,6 +27,10 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 check: lint test  ## what must pass before every commit
+
+examples: $(READY)  ## the notebooks of docs/examples, executed anew
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[examples]'
+	$(BIN)/python docs/examples/make.py
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Tumorscope needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'

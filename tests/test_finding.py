@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,3 +133,17 @@ def test_a_refused_finding_says_so_first_and_an_uncalibrated_model_is_called_so(
     assert refused.sentences()[0] == "Refused: the scan is strange."
     assert any("not calibrated" in sentence for sentence in refused.sentences())
     assert not any("not calibrated" in sentence for sentence in finding.sentences())
+
+
+def test_a_finding_in_a_notebook_takes_its_colours_from_the_page_and_shows_probabilities_as_bars(finding):
+    page = finding._repr_html_()
+    assert not re.search(r"#[0-9a-f]{3,6}\b|\brgb|white|black", re.sub(r'src="[^"]*"', "", page))
+    assert [float(width) for width in re.findall(r"width:([\d.]+)%;height", page)] == [10.0, 70.0, 14.3, 5.7]
+    assert page.index("Answer: no tumour") < page.index("<img") < page.index("It is small.")
+
+
+def test_a_finding_prints_as_words(finding):
+    lines = str(finding).splitlines()
+    assert lines[0] == "scans/<b>one</b>.png (5 x 7 pixels)"
+    assert [line.split()[-1] for line in lines[1:5]] == ["0.100", "0.700", "0.143", "0.057"]
+    assert tuple(lines[5:]) == finding.sentences()

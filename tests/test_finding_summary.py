@@ -54,6 +54,7 @@ def test_where_all_slices_are_refused_the_most_suspicious_is_one_of_all():
     assert summary.most_suspicious == SuspiciousSlice(3, "head.nii.gz#axial:13", 1.0, "glioma", refused=True)
     assert (summary.refused, sum(summary.recommended.values())) == (5, 0)
     assert "refused, tumour probability 1.000" in summary.sentences()[1]
+    assert str(summary).splitlines() == list(summary.sentences())
 
 
 def test_a_summary_says_that_it_is_no_volumetric_diagnosis_in_words_and_json():

@@ -137,6 +137,13 @@ def test_what_a_calibration_decides_is_told_and_the_map_is_of_the_recommended_la
     assert kept.heatmap.peak is None
 
 
+def test_a_predictor_prints_which_model_it_is_and_not_what_it_has_seen():
+    printed = repr(predictor_of(Pointing(), seen=frozenset({"0123456789abcdef"})))
+    assert "name='test'" in printed
+    assert "test 1" in printed
+    assert "0123456789abcdef" not in printed
+
+
 def test_a_flat_map_has_no_peak():
     class Flat(Pointing):
         def infer(self, grids):
@@ -298,6 +305,10 @@ def test_of_several_slices_one_is_taken_and_said_so(golden, tmp_path):
     (answer,) = answer_files(golden, [str(tmp_path / "many.npy")], StreamChoices(batch_size=2))
     assert [one.sha256 for one in answer.findings] == [Scan(slice_, origin="x").sha256 for slice_ in many]
     assert len({one.path for one in answer.findings}) == 5
+    assert list(golden.predict_slices(tmp_path / "many.npy")) == list(answer.findings)
+    (chosen,) = golden.predict_slices(tmp_path / "many.npy", choice=SliceChoice(slices="3"), heatmaps=True)
+    assert chosen == answer.findings[3]
+    assert chosen.heatmap.values is not None
 
 
 def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys):

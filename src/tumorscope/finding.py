@@ -185,17 +185,24 @@ class Finding:
             files=known["files"],
         )
 
+    def __str__(self) -> str:
+        """The finding as it is printed."""
+        rows, columns = self.shape
+        lines = [f"{self.path} ({rows} x {columns} pixels)"]
+        lines += [f"  {label_info(label).display_name:<18}{value:.3f}" for label, value in self.probabilities.items()]
+        return "\n".join([*lines, *self.sentences()])
+
     def _repr_html_(self) -> str:
-        """The finding as a notebook shows it."""
-        rows = "".join(
-            f"<tr><td>{html.escape(label_info(label).display_name)}</td><td>{value:.3f}</td></tr>"
-            for label, value in self.probabilities.items()
-        )
-        pictures = "".join(f'<img alt="{html.escape(alt)}" src="{address}" width="256">' for alt, address in self._pictures())
-        sentences = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.sentences())
+        """The finding as a notebook shows it: text and bars in the page's own colour, so that they are seen on light and dark."""
+        answer, *others = self.sentences()
+        pictures = "".join(_figure(caption, address) for caption, address in self._pictures())
+        rows = "".join(_row(label_info(label).display_name, value) for label, value in self.probabilities.items())
+        sentences = "".join(f'<p style="margin:.2em 0">{html.escape(sentence)}</p>' for sentence in others)
         return (
-            f'<div class="tumorscope-finding"><p><b>{html.escape(self.path)}</b></p><p>{pictures}</p>'
-            f"<table><tr><th>label</th><th>probability</th></tr>{rows}</table>{sentences}<p><b>{html.escape(DISCLAIMER)}</b></p></div>"
+            f'<div class="tumorscope-finding"><p>{html.escape(self.path)}<br><b>{html.escape(answer)}</b></p>'
+            f'<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start;margin:1em 0">{pictures}'
+            '<table style="margin:0"><tr><th style="text-align:left">label</th><th colspan="2">probability</th></tr>'
+            f"{rows}</table></div>{sentences}<p><b>{html.escape(DISCLAIMER)}</b></p></div>"
         )
 
     def sentences(self) -> tuple[str, ...]:
@@ -242,6 +249,19 @@ def _map_of(content: MapJson, shape: tuple[int, int]) -> Heatmap:
 
 def _names(labels: tuple[str, ...]) -> str:
     return ", ".join(label_info(label).display_name for label in labels) or "nothing"
+
+
+def _figure(caption: str, address: str) -> str:
+    said = html.escape(caption)
+    return f'<figure style="margin:0"><img alt="{said}" src="{address}" width="256"><figcaption>{said}</figcaption></figure>'
+
+
+def _row(name: str, value: float) -> str:
+    bar = f'<div style="width:{value:.1%};height:.7em;background:currentColor;opacity:.6"></div>'
+    return (
+        f'<tr><td style="text-align:left">{html.escape(name)}</td><td style="text-align:right">{value:.3f}</td>'
+        f'<td style="width:8em">{bar}</td></tr>'
+    )
 
 
 def _peak_sentence(heatmap: Heatmap) -> str:

@@ -111,6 +111,10 @@ class SliceSummary:
             "notes": list(self.notes),
         }
 
+    def __str__(self) -> str:
+        """The summary as it is printed."""
+        return "\n".join(self.sentences())
+
     def sentences(self) -> tuple[str, ...]:
         """Return the summary in words."""
         counts = ", ".join(f"{count} {label_info(label).display_name}" for label, count in self.recommended.items())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,7 @@ from tumorscope.scan import Scan
 
 METHOD = "Grad-CAM"
 _MIDDLE = SliceChoice(slices="middle")
+_ALL = SliceChoice()
 AT_ONCE = 32
 """Scans that are answered for together when many are streamed: enough to keep every processor busy, few enough to wait for."""
 
@@ -71,12 +72,12 @@ class Predictor:
         versions: Of what an answer depends on.
     """
 
-    engine: Engine
-    graph: Graph
-    preprocessing: Preprocessing
-    calibration: Calibration
+    engine: Engine = field(repr=False)
+    graph: Graph = field(repr=False)
+    preprocessing: Preprocessing = field(repr=False)
+    calibration: Calibration = field(repr=False)
     stamp: ModelStamp
-    seen: frozenset[str]
+    seen: frozenset[str] = field(repr=False)
     versions: dict[str, str]
 
     @classmethod
@@ -125,12 +126,25 @@ class Predictor:
         """
         scans = list(islice(open_scans(Path(path), choice=choice), 2))
         if len(scans) != 1:
-            raise DecodeError(f"{path}: one slice is needed here. Choose one, or give `open_scans` of the file to `stream`.")
+            raise DecodeError(f"{path}: one slice is needed here. Choose one, or take `predict_slices`.")
         finding = self(scans[0], heatmap=heatmap)
         if scans[0].slice_index is None:
             return finding
         warning = f"One slice of several, number {scans[0].slice_index} counted from 0; the others were not looked at."
         return replace(finding, warnings=(*finding.warnings, warning))
+
+    def predict_slices(self, path: str | Path, *, choice: SliceChoice = _ALL, heatmaps: bool = False) -> Iterator[Finding]:
+        """Yield what is said about the slices of a file, in their order; `SliceSummary.of` tells what they come to.
+
+        Args:
+            path: Of any format that `data.opening` knows.
+            choice: Which slices, all by default.
+            heatmaps: Also place the maps on the scans' grids.
+
+        Raises:
+            DecodeError: The file is no scan that can be read, or has fewer slices than `choice` asks for.
+        """
+        return self.stream(open_scans(Path(path), choice=choice), heatmaps=heatmaps)
 
     def batch(self, scans: Sequence[Scan], *, heatmaps: bool = True) -> list[Finding]:
         """Return what is said about scans, the same as one by one."""

@@ -141,9 +141,9 @@ def _print_answers(work: _Files | _Series, predictor: Predictor) -> int:
             typer.echo(error, err=True)
             failed += 1
         for finding in answered.findings:
-            typer.echo(_in_full(finding) if one and len(answered.findings) == 1 else _in_a_line(finding))
+            typer.echo(str(finding) if one and len(answered.findings) == 1 else _in_a_line(finding))
         if answered.summary is not None:
-            typer.echo("\n".join(answered.summary.sentences()))
+            typer.echo(str(answered.summary))
     typer.echo(DISCLAIMER)
     return failed
 
@@ -184,13 +184,6 @@ def _stamp(choices: PredictChoices, predictor: Predictor) -> dict[str, Any]:
             "any_modality": choices.any_modality,
         },
     }
-
-
-def _in_full(finding: Finding) -> str:
-    rows, columns = finding.shape
-    lines = [f"{finding.path} ({rows} x {columns} pixels)"]
-    lines += [f"  {label_info(label).display_name:<18}{value:.3f}" for label, value in finding.probabilities.items()]
-    return "\n".join([*lines, *finding.sentences()])
 
 
 def _in_a_line(finding: Finding) -> str:

@@ -117,7 +117,14 @@ def test_costs_choose_among_tumours_and_without_a_threshold_among_all():
     doubtful = np.array([[0.06, 0.02, 0.9, 0.02]])
     # A missed tumour costs 20 * 0.1 = 2, a false alarm called glioma 0.94.
     assert recommended_labels(doubtful, None, cost_matrix=missed).tolist() == [GLIOMA]
-    assert recommended_labels(doubtful, 0.5, cost_matrix=missed).tolist() == [NONE]
+    assert recommended_labels(doubtful, 0.5, cost_matrix=missed).tolist() == [GLIOMA]
+    assert recommended_labels(doubtful, 0.5).tolist() == [NONE]
+
+
+def test_a_threshold_near_one_does_not_hide_the_most_probable_tumour():
+    """Calibration images that were told apart with ease put it there."""
+    rows = np.array([[0.7, 0.1, 0.1, 0.1], [0.2, 0.1, 0.6, 0.1]])
+    assert recommended_labels(rows, 0.98).tolist() == [GLIOMA, NONE]
 
 
 def test_costs_and_thresholds_that_are_none_are_refused():

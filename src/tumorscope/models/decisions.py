@@ -122,10 +122,11 @@ def prediction_sets(
 def recommended_labels(
     probabilities: np.ndarray, threshold: float | None, *, cost_matrix: Sequence[Sequence[float]] | np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the answer to act on: the label of least expected cost, with the operating point deciding tumour or none.
+    """Return the answer to act on: the label of least expected cost, and a tumour from the operating point on in any case.
 
     Where the probability of any tumour reaches the threshold, the answer is the tumour label of least expected cost, even if no
-    tumour is the most probable label; below it, the answer is no tumour.
+    tumour would cost less. Below it a tumour is still the answer where it costs least: a model that tells its calibration images
+    apart with ease has a threshold near 1, and whoever calls more tumours than that finds no fewer of them than was promised.
 
     Args:
         probabilities: Calibrated, shape (n, 4), each row sums to 1.
@@ -144,12 +145,13 @@ def recommended_labels(
     """
     refuse_probabilities(probabilities)
     costs = -probabilities if cost_matrix is None else probabilities @ _checked_costs(cost_matrix)
+    cheapest: np.ndarray = costs.argmin(axis=1)
     if threshold is None:
-        cheapest: np.ndarray = costs.argmin(axis=1)
         return cheapest
     if not 0 <= threshold <= 1:
         raise EvaluationError(f"threshold {threshold}: allowed is a probability from 0 to 1; fit the operating point again.")
-    return np.where(1 - probabilities[:, _NONE] >= threshold, _TUMOURS[costs[:, _TUMOURS].argmin(axis=1)], _NONE)
+    is_tumour = (1 - probabilities[:, _NONE] >= threshold) | (cheapest != _NONE)
+    return np.where(is_tumour, _TUMOURS[costs[:, _TUMOURS].argmin(axis=1)], _NONE)
 
 
 def _refuse_shape(values: np.ndarray, name: str) -> None:

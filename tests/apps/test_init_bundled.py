@@ -34,7 +34,7 @@ def ancestor(tmp_path, monkeypatch):
     invoke("split", tmp_path / "all.csv", "-o", tmp_path / "split.csv")
     out = tmp_path / "first"
     invoke("train", tmp_path / "split.csv", "--out", out, "--init", "none", *SMALL)
-    for place in ("models.starting", "apps.describe", "apps.card_evidence"):
+    for place in ("models.starting", "apps.describe", "models.shipped"):
         monkeypatch.setattr(f"tumorscope.{place}.shipped_folder", lambda: out / "cnn")
     return data
 

@@ -17,6 +17,7 @@ from PIL import Image
 from tumorscope import DISCLAIMER
 from tumorscope.apps.finding_records import FLAT_COLUMNS
 from tumorscope.apps.scan_files import scan_files
+from tumorscope.data.phantom import phantom_patient
 from tumorscope.errors import DecodeError, SourceError, UsageError
 from tumorscope.finding import Finding
 from tumorscope.labels import LABELS
@@ -63,14 +64,23 @@ def unfinished(out, content):
     stamp.write_text(json.dumps({**json.loads(stamp.read_text()), "finished": False}))
 
 
-def test_one_file_prints_a_readable_answer(archive, model):
-    result = invoke("predict", archive / "a" / "000.png", "--model", model)
-    assert "24 x 20 pixels" in result.stdout
+def test_one_file_prints_a_readable_answer(tmp_path, model):
+    [drawn] = phantom_patient("glioma", seed=0, number=0, slices=1)
+    Image.fromarray(drawn.pixels).save(tmp_path / "a.png")
+    result = invoke("predict", tmp_path / "a.png", "--model", model)
+    assert "{} x {} pixels".format(*drawn.pixels.shape) in result.stdout
     for name in ("glioma", "meningioma", "no tumour", "pituitary tumour"):
         assert name in result.stdout
     assert "Answer: " in result.stdout
     assert "not calibrated" in result.stdout
     assert DISCLAIMER in result.stdout
+    assert result.exit_code == 0
+
+
+def test_a_file_that_shows_no_head_is_refused_in_words_and_is_no_failure(archive, model):
+    result = invoke("predict", archive / "a" / "000.png", "--model", model)
+    assert "no head found" in result.stdout
+    assert "Answer: " not in result.stdout
     assert result.exit_code == 0
 
 
@@ -113,7 +123,7 @@ def test_a_table_says_the_same_as_the_lines(archive, model, tmp_path):
         for label in LABELS:
             assert float(row[f"p_{label}"]) == stored[f"p_{label}"] == record["probabilities"][label]
         assert row["recommended"] == stored["recommended"] == record["recommended"]
-        assert (row["refused"], stored["refused"]) == ("no", False)
+        assert stored["refused"] == record["refused"] == (row["refused"] == "yes")
         assert float(row["peak_row"]) == stored["peak_row"] == record["heatmap"]["peak"][0]
     assert not list(tmp_path.glob("*.part*"))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tumorscope.errors import OutputError
-from tumorscope.storage import output_error, refuse_closed_folder, write_atomically
+from tumorscope.storage import output_error, refuse_closed_folder, remove_torn, write_atomically
 
 
 @pytest.mark.parametrize(("content", "expected"), [("ünï\n", "ünï\n".encode()), (b"\x00\xff", b"\x00\xff"), ("", b"")])
@@ -94,3 +94,14 @@ def test_a_disk_that_is_read_only_is_refused_by_trying(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "mkdir", fail)
     with pytest.raises(OutputError, match="Read-only file system"):
         refuse_closed_folder(tmp_path / "run", option="--out")
+
+
+def test_what_a_killed_program_left_is_removed_and_nothing_else(tmp_path):
+    names = ("a.json", "a.json.12.part", "b.json.7.part", "a.json.x.part", "a.part")
+    for name in names:
+        (tmp_path / name).touch()
+    remove_torn(tmp_path, "a.json")
+    assert {path.name for path in tmp_path.iterdir()} == set(names) - {"a.json.12.part"}
+    remove_torn(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", "a.json.x.part", "a.part"}
+    remove_torn(tmp_path / "none")

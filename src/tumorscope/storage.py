@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +34,20 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> 
         with suppress(OSError):
             temporary.unlink()
         raise output_error(path, error) from error
+
+
+def remove_torn(folder: Path, name: str = "") -> None:
+    """Remove temporary files of `write_atomically` that a killed program left behind.
+
+    Args:
+        folder: Where they lie; it may not exist.
+        name: Of the file that was to be written; of any where it is empty.
+    """
+    torn = re.compile((re.escape(name) or ".+") + r"\.\d+\.part")
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if torn.fullmatch(path.name):
+                path.unlink()
 
 
 def refuse_closed_folder(folder: Path, *, option: str) -> None:

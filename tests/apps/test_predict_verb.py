@@ -15,6 +15,7 @@ from command_line import invoke
 from PIL import Image
 
 from tumorscope import DISCLAIMER
+from tumorscope.apps import finding_output
 from tumorscope.apps.finding_records import FLAT_COLUMNS
 from tumorscope.apps.scan_files import scan_files
 from tumorscope.data.phantom import phantom_patient
@@ -24,6 +25,10 @@ from tumorscope.labels import LABELS
 from tumorscope.models.bundle import save_bundle
 
 MANY = 300
+
+
+class Killed(BaseException):
+    """Ends a command as nothing else does."""
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +178,36 @@ def test_an_output_cut_short_is_gone_on_with_to_the_same_bytes(archive, model, t
     result = invoke("predict", archive, "--model", model, "-o", torn)
     assert torn.read_bytes() == whole.read_bytes() == content
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("moment", ["_write_stamp", "_write_parquet"])
+def test_a_run_killed_while_its_parquet_file_is_finished_ends_with_the_same_command(archive, model, tmp_path, monkeypatch, moment):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "out.parquet"
+    real = getattr(finding_output, moment)
+
+    def killed(*given, **named):
+        if moment == "_write_parquet" or named["finished"]:
+            raise Killed
+        real(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finding_output, moment, killed)
+        with pytest.raises(Killed):
+            invoke("predict", archive, "--model", model, "-o", out)
+    assert out.exists() == (moment == "_write_stamp")
+    assert invoke("predict", archive, "--model", model, "-o", out).exit_code == 1
+    assert len(parquet.read_table(out)) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "out.parquet", "out.parquet.run.json"]
+
+
+def test_half_a_map_of_a_killed_run_is_removed_by_the_next(archive, model, tmp_path):
+    for place in ("out.jsonl-files/a.npy.7.part", "out.jsonl.run.json.7.part"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+    invoke("predict", archive / "a", "--model", model, "-o", tmp_path / "out.jsonl", "--heatmaps", "raw")
+    assert len(list(tmp_path.glob("out.jsonl-files/*.npy"))) == 2
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_finished_output_stays_as_it_is_and_new_files_are_added(archive, model, tmp_path):

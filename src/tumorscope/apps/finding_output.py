@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from tumorscope.apps.finding_records import FLAT_COLUMNS, Answered, flat_record, in_tables, records_of
 from tumorscope.errors import OutputError, UsageError
-from tumorscope.storage import output_error, write_atomically
+from tumorscope.storage import output_error, remove_torn, write_atomically
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 _ROWS_AT_ONCE = 1000
@@ -52,7 +52,7 @@ class FindingOutput:
 
 @contextmanager
 def open_output(path: Path, stamp: Mapping[str, Any], *, series: bool = False) -> Iterator[FindingOutput]:
-    """Open an output, or go on with one that an earlier run left; a Parquet file appears at the end.
+    """Open an output, or go on with one that an earlier run left; a Parquet file appears at the end, its journal goes last.
 
     Beside it lies `NAME.run.json`, which says which model and options its records come from.
 
@@ -67,6 +67,7 @@ def open_output(path: Path, stamp: Mapping[str, Any], *, series: bool = False) -
     """
     refuse_output(path)
     finished = _refuse_foreign(path, stamp)
+    remove_torn(path.parent, _stamp_path(path).name)
     journal, output = _journal(path), FindingOutput(path)
     kept = _series_again(journal, output) if series else _read_again(journal, output, finished=finished)
     _write_stamp(path, stamp, finished=False)
@@ -77,8 +78,9 @@ def open_output(path: Path, stamp: Mapping[str, Any], *, series: bool = False) -
         yield output
     if journal != path:
         _write_parquet(journal, path, stamp)
-        journal.unlink()
     _write_stamp(path, stamp, finished=True)
+    if journal != path:
+        journal.unlink()
 
 
 def _write_stamp(path: Path, stamp: Mapping[str, Any], *, finished: bool) -> None:
@@ -118,7 +120,7 @@ def _journal(path: Path) -> Path:
 def _refuse_foreign(path: Path, stamp: Mapping[str, Any]) -> bool:
     """Refuse an output of other origins; return whether the one that is there was finished."""
     stored = _stamp_path(path)
-    if path.suffix == ".parquet" and path.exists():
+    if path.suffix == ".parquet" and path.exists() and not _journal(path).exists():
         raise UsageError(f"{path}: is there and finished. Choose another -o, or remove it.")
     if not path.exists() and not _journal(path).exists():
         return False

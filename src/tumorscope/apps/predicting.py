@@ -24,7 +24,7 @@ from tumorscope.labels import label_info
 from tumorscope.models.bundle_files import BUNDLE_FILE, GRAPH_FILE
 from tumorscope.models.shipped import model_folder
 from tumorscope.predict import Predictor
-from tumorscope.storage import refuse_closed_folder
+from tumorscope.storage import refuse_closed_folder, remove_torn
 from tumorscope.streaming import StreamChoices, answer_files, answer_sources
 
 
@@ -154,6 +154,7 @@ def _write_answers(choices: PredictChoices, work: _Files | _Series, predictor: P
     with open_output(choices.output, stamp, series=choices.series) as output, reporter.counting("predict") as progress:
         if output.done:
             reporter.say(f"{choices.output}: {len(output.done):,} {work.unit} are answered for already; going on from there.")
+        remove_torn(choices.files.folder)
         for done, answered in enumerate(work.answers(predictor, output.done), start=1):
             output.write(answered)
             output.failed += len(answered.errors)

@@ -39,7 +39,7 @@ ROUNDS = 3
 def grids_of(source: Path, preprocessing: Preprocessing, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return images of a source on the network's grid, and their labels as positions in `LABELS`, -1 for any other."""
     manifest = index_source(source)
-    records = manifest.in_split("test").records or manifest.records
+    records = tuple(record for record in manifest if record.split == "test") or manifest.records
     if limit is not None:
         records = tuple(records[row] for row in np.linspace(0, len(records) - 1, min(limit, len(records))).round().astype(int))
     grids = np.stack([preprocessing.grid(decode_record(manifest, record)) for record in records])

@@ -19,7 +19,7 @@ class OpenVinoEngine:
     """A network compiled for single images, of which one per processor is worked on at a time.
 
     Single images keep their activations in a processor's own cache, and leave no remainder of a batch. Lower precision is not
-    used: the shipped model changes its answer for 1.6 % of 1,311 scans in bfloat16 and for 9.3 % in INT8 (`benchmarks/precision.py`).
+    used: the shipped model changes its answer for 1.6 % of 1,311 scans in bfloat16, for 9.3 % in INT8 (`benchmarks/precision.py`).
 
     Args:
         source: ONNX file, or its content with weights inside.

@@ -118,7 +118,7 @@ def test_only_what_is_below_the_threshold_is_refused_and_told_why():
     fitted = familiarity(MAHALANOBIS, threshold=-4.0)
     points = np.array([[4, 2], [4, 3]], dtype=np.float32)
     assert fitted.refused(points, LOGITS.repeat(2, 0)).tolist() == [False, True]
-    kept, refused = fitted.reasons(points, LOGITS.repeat(2, 0))
+    kept, refused = fitted.reasons(fitted.score(points, LOGITS.repeat(2, 0)))
     assert kept == ""
     assert "unlike the images" in refused
     assert "-9" in refused

@@ -44,8 +44,7 @@ def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, 
         stages.calibrate(name, promises)
         stages.evaluate(name)
         content = stages.trust(name)
-        if name not in names:  # of folds the first alone, as in a run
-            stages.probe(name, sample=sample)
+        stages.probe(name, sample=sample)
         names.append(name)
         for sentence in trust_sentences(content or {}):
             reporter.say(f"  {sentence}")

@@ -72,10 +72,10 @@ def run(choices: Choices, reporter: Reporter, crew: "Crew") -> Path:
         choices = replace(choices, tests=(*choices.tests, _swapped(choices)))
     folder = prepare(choices, reporter, seen=frozenset().union(*seen.values()))
     _refuse_inherited(folder, seen)
-    for place, part in enumerate(fold_folders(folder)):
+    for part in fold_folders(folder):
         if part.path != folder.path:
             reporter.say(part.path.name)
-        run_models(part, choices, reporter, crew, probe=place == 0)
+        run_models(part, choices, reporter, crew)
     if choices.tests:
         from tumorscope.apps.external import evaluate_external
 
@@ -90,16 +90,8 @@ def run(choices: Choices, reporter: Reporter, crew: "Crew") -> Path:
     return write_study_report(folder, reporter)
 
 
-def run_models(folder: RunFolder, choices: Choices, reporter: Reporter, crew: "Crew", *, probe: bool = True) -> None:
-    """Train, calibrate, evaluate and explain every chosen model of one run folder.
-
-    Args:
-        folder: Prepared.
-        choices: What a user asks for.
-        reporter: Told of progress.
-        crew: Who trains.
-        probe: Also ask corrupted and unfamiliar scans; of folds one is enough, since its numbers are the ones that are shown.
-    """
+def run_models(folder: RunFolder, choices: Choices, reporter: Reporter, crew: "Crew") -> None:
+    """Train, calibrate, evaluate and explain every chosen model of one run folder."""
     from tumorscope.apps.stages import Stages
 
     stages = Stages(folder, reporter, choices.device, crew)
@@ -108,8 +100,7 @@ def run_models(folder: RunFolder, choices: Choices, reporter: Reporter, crew: "C
         stages.calibrate(name)
         stages.evaluate(name)
         stages.trust(name)
-        if probe:
-            stages.probe(name)
+        stages.probe(name)
         stages.explain(name)
 
 

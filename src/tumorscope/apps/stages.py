@@ -231,9 +231,11 @@ class Stages:
         self._add_duration(f"trust {name}", started)
         return content
 
-    def probe(self, name: str, *, sample: int | None = None) -> dict[str, Any]:
+    def probe(self, name: str, *, sample: int | None = None) -> dict[str, Any] | None:
         """Return how the model stands corrupted scans and store it, and what it makes of images of another kind; once done on at
-        least so many images, by default `RUN_PROBE`, it is kept."""
+        least so many images, by default `RUN_PROBE`, it is kept. Of folds the first alone is asked, whose numbers are shown."""
+        if self.folder.state().fold:
+            return None
         model = self.folder.model(name)
         stamp = made_from(read_bundle_json(model))
         stored = read_content(model / ROBUSTNESS_FILE)

@@ -43,7 +43,6 @@ def picture_warnings_off() -> Iterator[None]:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
-        warnings.filterwarnings("ignore", module="pymatreader")
         warnings.filterwarnings("ignore", module="pydicom")
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield

@@ -34,18 +34,24 @@ def installation_salt() -> bytes:
     """
     path = default_home() / SALT_FILE
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            drawn = path.with_name(f"{SALT_FILE}.{os.getpid()}.part")
-            drawn.touch(mode=0o600)
-            drawn.write_bytes(secrets.token_bytes(_SALT_BYTES))
-            try:
-                os.link(drawn, path)  # whole or not at all, and never over one that is in use
-            finally:
-                drawn.unlink()
+        if not path.exists():
+            _draw(path)
         salt = path.read_bytes()
     except OSError as error:
         raise output_error(path, error) from error
     if len(salt) != _SALT_BYTES:
         raise UsageError(f"{path}: {len(salt)} bytes instead of {_SALT_BYTES}. Restore it; a new one gives patients new names.")
     return salt
+
+
+def _draw(path: Path) -> None:
+    """Put a new salt in its place: whole or not at all, and never over one that another program has put there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = path.with_name(f"{SALT_FILE}.{os.getpid()}.part")
+    drawn.touch(mode=0o600)
+    try:
+        drawn.write_bytes(secrets.token_bytes(_SALT_BYTES))
+        with suppress(FileExistsError):
+            os.link(drawn, path)
+    finally:
+        drawn.unlink()

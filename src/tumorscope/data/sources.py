@@ -228,8 +228,8 @@ def _decoded(manifest: Manifest, seen: Seen | None, progress: Progress | None) -
         raise SourceError(f"{manifest.root}: {len(broken)} of {len(manifest)} images cannot be read. The first: {broken[0].reason}")
     more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
     reasons = " ".join(image.reason for image in broken[:5])
-    note = f"Left out {len(broken)} of {len(manifest)} images that cannot be read: {reasons}{more}" if broken else None
+    notes = [f"Left out {len(broken)} of {len(manifest)} images that cannot be read: {reasons}{more}"] if broken else []
     named = {record.path for record in manifest if record.group}
     patients = {record.group for record in records if record.path in dicom - named and record.group}
-    told = f"Patients were taken from the PatientID of DICOM files, as salted digests: {len(patients)}." if patients else None
-    return replace(manifest, broken=tuple(broken)).with_records(records, note=note).with_records(records, note=told)
+    notes += [f"Patients were taken from the PatientID of DICOM files, as salted digests: {len(patients)}."] if patients else []
+    return replace(manifest, records=tuple(records), notes=(*manifest.notes, *notes), broken=tuple(broken))

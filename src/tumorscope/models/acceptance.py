@@ -66,7 +66,7 @@ class Acceptance:
         grey = self.looks.score(np.stack([look.numbers for look in looks]), logits)
         content = self.features.score(features, logits)
         odd = "grey levels unlike those of the images this model was trained on"
-        told = zip(looks, grey < self.looks.threshold, self.features.reasons_of(content), strict=True)
+        told = zip(looks, grey < self.looks.threshold, self.features.reasons(content), strict=True)
         reasons = tuple(look.reason or (odd if strange else third) for look, strange, third in told)
         return self._strangeness(grey, content), reasons
 

@@ -181,7 +181,7 @@ class Calibration:
                 level=float(content["level"]),
                 conditional=bool(content["conditional"]),
                 operating_point=content["operating_point"],
-                label_points=content.get("label_points", {}),  # missing in those of before 0.2
+                label_points=content.get("label_points", {}),  # earlier bundles have none
                 costs=None if content["costs"] is None else tuple(tuple(map(float, row)) for row in content["costs"]),
                 acceptance=None if known is None else Acceptance.from_tensors(tensors, known),
                 fitted_on=content["fitted_on"],

@@ -83,12 +83,8 @@ class Familiarity:
         below: np.ndarray = self.score(features, logits) < self.threshold
         return below
 
-    def reasons(self, features: np.ndarray, logits: np.ndarray) -> tuple[str, ...]:
-        """Return for every input why it is refused, in words for a user; empty for one that is kept. As for `score`."""
-        return self.reasons_of(self.score(features, logits))
-
-    def reasons_of(self, scores: np.ndarray) -> tuple[str, ...]:
-        """Return the same for scores that are known."""
+    def reasons(self, scores: np.ndarray) -> tuple[str, ...]:
+        """Return for the `score` of every input why it is refused, in words for a user; empty for one that is kept."""
         return tuple(
             f"unlike the images this model was trained on (familiarity {score:.4g}, at least {self.threshold:.4g} is needed)"
             if score < self.threshold

@@ -308,38 +308,25 @@ def test_info_describes_installation_run_model_and_manifest(tumorscope, banded_f
 
 
 @pytest.mark.timeout(600)
-def test_run_killed_in_an_epoch_goes_on_to_the_same_predictions(banded_folder, tmp_path):
-    def command(out: Path) -> list[str]:
-        arguments = [
-            "run",
-            "--data",
-            banded_folder,
-            "--out",
-            out,
-            "--models",
-            "cnn",
-            "--image-size",
-            "96",
-            "--epochs",
-            "12",
-            "--init",
-            "none",
-        ]
-        return [sys.executable, "-m", "tumorscope", *map(str, arguments)]
+def test_run_killed_in_an_epoch_goes_on_to_the_same_predictions(tumorscope, banded_folder, tmp_path):
+    def arguments(out: Path) -> list[str]:
+        options = ("--models", "cnn", "--image-size", "96", "--epochs", "12", "--init", "none")
+        return [str(word) for word in ("run", "--data", banded_folder, "--out", out, *options)]
 
     def finished_epochs(out: Path) -> int:
         history = out / "cnn" / "history.csv"
         return len(history.read_text().splitlines()) - 1 if history.is_file() else 0
 
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    assert tumorscope(*arguments(tmp_path / "whole"))[0] == 0
     killed = tmp_path / "killed"
-    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tumorscope", *arguments(killed)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while finished_epochs(killed) < 2 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 2 <= finished_epochs(killed) < 12
-    subprocess.run(command(killed), check=True, capture_output=True)
+    assert tumorscope(*arguments(killed))[0] == 0
     a, b = (read_predictions(tmp_path / out / "cnn" / "predictions.csv") for out in ("whole", "killed"))
     np.testing.assert_array_equal(a.probabilities, b.probabilities)
     assert (killed / "report.html").is_file()

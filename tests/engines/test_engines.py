@@ -20,12 +20,11 @@ from tumorscope.scan import Scan
 SIZE = 64
 
 
-@pytest.fixture(scope="module", params=[("cnn", None), ("mobilenet_v2", 16)], ids=["cnn", "mobilenet_v2"])
+@pytest.fixture(scope="module", params=["cnn", "mobilenet_v2", "joined"])
 def folder(request, untrained, tmp_path_factory):
     """A bundle of a network that was not trained, whose batch normalisation is away from where it starts."""
-    name, stride = request.param
     torch.manual_seed(1)
-    network = build(name, output_stride=stride)
+    network = build("cnn") if request.param == "cnn" else build("mobilenet_v2", output_stride=16, joined=request.param == "joined")
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = None  # the mean over all batches, here of one

@@ -96,10 +96,10 @@ def test_the_map_of_one_label_for_each_image_is_that_of_all_labels():
         torch.testing.assert_close(alone, together[torch.arange(3), chosen])
 
 
-@pytest.mark.parametrize(("name", "output_stride"), [("mobilenet_v2", 16), ("cnn", 16)])
-def test_evidence_averages_to_the_logits_and_rectifies_to_the_map(name, output_stride):
+@pytest.mark.parametrize(("name", "joined"), [("mobilenet_v2", False), ("mobilenet_v2", True), ("cnn", False)])
+def test_evidence_averages_to_the_logits_and_rectifies_to_the_map(name, joined):
     torch.manual_seed(3)
-    network = build(name, output_stride=output_stride).eval()
+    network = build(name, output_stride=16, joined=joined).eval()
     with torch.no_grad():
         feature_map = network.features(torch.randn(2, 3, 96, 96))
         shared = network.evidence(feature_map)

@@ -165,6 +165,30 @@ def test_dilation_keeps_what_a_cell_computes_and_doubles_their_number():
     assert coarse.cell_grid().start == fine.cell_grid().start == 0
 
 
+def test_joined_features_hold_the_last_map_in_every_other_cell_and_means_between_and_the_finer_one_beside_it():
+    torch.manual_seed(0)
+    coarse, joined = build("mobilenet_v2").eval(), build("mobilenet_v2", output_stride=16, joined=True).eval()
+    joined.features.load_state_dict(coarse.features.state_dict())
+    with torch.no_grad():
+        images = torch.randn(1, 3, 224, 224)
+        wide, narrow = coarse.features(images), joined.features(images)
+        fine = coarse.features[14].conv[0](coarse.features[:14](images))
+    assert narrow.shape == (1, 1856, 14, 14)
+    torch.testing.assert_close(narrow[:, :1280, ::2, ::2], wide)
+    torch.testing.assert_close(narrow[:, :1280, 1:-1:2, ::2], (wide[:, :, 1:] + wide[:, :, :-1]) / 2)
+    torch.testing.assert_close(narrow[:, :1280, -1], narrow[:, :1280, -2])
+    torch.testing.assert_close(narrow[:, 1280:], fine)
+    assert joined.cell_grid() == build("mobilenet_v2", output_stride=16).cell_grid()
+
+
+def test_joined_features_of_a_size_that_is_no_multiple_of_32_have_the_finer_maps_cells():
+    network = build("mobilenet_v2", output_stride=16, joined=True).eval()
+    with torch.inference_mode():
+        assert network.features(torch.zeros(1, 3, 97, 80)).shape[2:] == (7, 5)
+
+
 def test_an_output_stride_that_cannot_be_built_is_refused():
     with pytest.raises(UsageError, match=r"cnn with an output stride of 32\. Allowed: 16"):
         build("cnn", output_stride=32)
+    with pytest.raises(UsageError, match=r"joined = true for cnn at an output stride of 16"):
+        build("cnn", output_stride=16, joined=True)

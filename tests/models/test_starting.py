@@ -13,10 +13,10 @@ from tumorscope.models.network import build
 from tumorscope.models.starting import find_start, start_network
 
 
-def bundle_of(name, *, stride=None):
+def bundle_of(name, *, stride=None, joined=False):
     torch.manual_seed(3)
     return Bundle(
-        network=build(name, output_stride=stride).eval(),
+        network=build(name, output_stride=stride, joined=joined).eval(),
         preprocessing=Preprocessing(image_size=64),
         recipe={"name": "ours"},
         training={"started_from": "ImageNet weights from torchvision", "images": {"cheng": {"glioma": 1}}, "ancestor": None},
@@ -60,6 +60,19 @@ def test_the_stride_is_the_recipes_and_the_weights_fit_both(folder):
         torch.testing.assert_close(
             fine.features(images)[:, :, ::2, ::2], load_bundle(folder).network.features(images), rtol=1e-3, atol=1e-4
         )
+
+
+def test_a_head_that_sees_more_channels_begins_as_the_bundles_and_one_that_sees_fewer_too(folder, tmp_path):
+    joined = build("mobilenet_v2", output_stride=16, joined=True)
+    start_network(joined, str(folder))
+    head = load_bundle(folder).network.head[1]
+    assert torch.equal(joined.head[1].weight[:, :1280], head.weight)
+    assert not joined.head[1].weight[:, 1280:].any()
+    save_bundle(bundle_of("mobilenet_v2", stride=16, joined=True), tmp_path)
+    assert load_bundle(tmp_path).network.joined
+    plain = build("mobilenet_v2")
+    start_network(plain, str(tmp_path))
+    assert torch.equal(plain.head[1].weight, load_bundle(tmp_path).network.head[1].weight[:, :1280])
 
 
 def test_the_weights_file_of_a_bundle_stands_for_the_bundle_and_alone_for_nothing(folder, tmp_path):

@@ -81,6 +81,15 @@ def test_cnn_learns_what_can_be_learnt_and_keeps_its_best_epoch(images, tmp_path
     assert list((tmp_path / "training" / "tensorboard").glob("events.*"))
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(images, tmp_path):
+    epochs = []
+    recipe = small_recipe(epochs=4, learning_rate=3e-2, keep="last")
+    bundle = train(images, recipe, name="cnn", init="none", folder=tmp_path, progress=lambda state: epochs.append(state.epoch))
+    assert bundle.training["best_epoch"] == max(epochs) == 4
+    state = torch.load(tmp_path / "training" / "last.ckpt", weights_only=False)["state_dict"]
+    assert all(torch.equal(value, state[f"network.{key}"]) for key, value in bundle.network.state_dict().items())
+
+
 def test_training_stops_when_patience_ends(images, tmp_path):
     recipe = small_recipe(epochs=20, patience_epochs=1, learning_rate=0.5, optimizer="adam", schedule="step")
     bundle = train(images, recipe, name="cnn", init="none", folder=tmp_path)

@@ -80,7 +80,7 @@ def random_network(like: Classifier, *, seed: int) -> Classifier:
     """Return a network built as another one is and never trained; the global generator of random numbers is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(like.name, output_stride=like.output_stride).eval()
+        return build(like.name, output_stride=like.output_stride, joined=like.joined).eval()
 
 
 def cascade(looker: Looker, grids: np.ndarray, looked: Looked, *, seed: int) -> dict[str, list[dict[str, float | None]]]:

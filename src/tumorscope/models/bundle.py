@@ -83,6 +83,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         "disclaimer": DISCLAIMER,
         "network": bundle.name,
         "output_stride": bundle.network.output_stride,
+        "joined": bundle.network.joined,
         "labels": list(LABELS),
         "preprocessing": bundle.preprocessing.to_json(),
         "calibration": None,
@@ -113,7 +114,8 @@ def load_bundle(folder: Path, *, calibrated: bool = True) -> Bundle:
     """
     content = read_bundle_json(folder)
     weights = read_weights(folder, content)
-    network = build(content["network"], output_stride=content.get("output_stride"))  # bundles of before had none
+    # Bundles of before name neither.
+    network = build(content["network"], output_stride=content.get("output_stride"), joined=content.get("joined", False))
     try:
         network.load_state_dict(load_tensors(weights))
     except (RuntimeError, SafetensorError) as error:

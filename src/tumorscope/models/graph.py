@@ -1,6 +1,7 @@
 """A trained network as an ONNX graph that answers for 8-bit grids: normalisation, logits, maps of every label, pooled features.
 
-It is written layer by layer, nothing folded or rewritten. Weights lie where they are in the bundle: the graph names offsets in
+It is written layer by layer, nothing folded or rewritten, but that of joined features only what is read is doubled: their mean and
+the maps, not 1280 channels. Weights lie where they are in the bundle: the graph names offsets in
 `model.safetensors`, so they exist once, byte for byte the trained ones, and the graph itself takes some thirty kilobytes.
 """
 
@@ -18,7 +19,7 @@ from tumorscope import DISCLAIMER
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.labels import LABELS
 from tumorscope.models.bundle_files import GRAPH_INPUT, WEIGHTS_FILE
-from tumorscope.models.network import Classifier
+from tumorscope.models.network import FINE_CHANNELS, LAST_STRIDE, Classifier, JoinedFeatures, doubled
 
 _OPSET, _IR_VERSION = 17, 8
 _SILENT = (nn.Dropout, nn.Identity)
@@ -60,12 +61,16 @@ class _Writer:
 
     def write(self, network: Classifier, preprocessing: Preprocessing) -> bytes:
         helper, types = self._onnx.helper, self._onnx.TensorProto
-        feature_map = self._layer(network.features, "features", self._normalised(preprocessing))
-        features = self._add("Flatten", self._add("GlobalAveragePool", feature_map), name="features", axis=1)
         shape = _feature_shape(network, preprocessing.image_size)
-        logits, jacobian, for_each = self._head(network.head, features)
-        self._add("Identity", logits, name="logits")
-        self._maps(feature_map, jacobian, shape, for_each=for_each)
+        grids = self._normalised(preprocessing)
+        if isinstance(network.features, JoinedFeatures):
+            self._joined(network.features, network.head, grids, shape)
+        else:
+            feature_map = self._layer(network.features, "features", grids)
+            features = self._add("Flatten", self._add("GlobalAveragePool", feature_map), name="features", axis=1)
+            logits, jacobian, for_each = self._head(network.head, features)
+            self._add("Identity", logits, name="logits")
+            self._maps(feature_map, jacobian, shape, for_each=for_each)
         size, labels = preprocessing.image_size, len(LABELS)
         outputs = {"logits": (labels,), "maps": (labels, *shape[1:]), "features": shape[:1]}
         graph = helper.make_graph(
@@ -147,6 +152,42 @@ class _Writer:
             return value
         raise TypeError(f"a {type(layer).__name__} layer has no place in an exported graph yet; `models.graph` must learn it")
 
+    def _joined(self, features: JoinedFeatures, head: nn.Sequential, value: str, shape: tuple[int, int, int]) -> None:
+        """Write logits, maps and features of joined feature maps, of which the coarse one is `doubled` where it is read."""
+        coarse, fine = self._feature_maps(features, value)
+        down, right = (_doubling(length) for length in shape[1:])
+        weights = np.outer(down.mean(axis=0), right.mean(axis=0)).astype(np.float32)
+        weighted = self._add("Mul", coarse, self._constant("coarse_share", weights[None, None]))
+        mean = self._add("ReduceSum", weighted, self._constant("places", np.array([2, 3], dtype=np.int64)), keepdims=0)
+        pooled = mean, self._add("Flatten", self._add("GlobalAveragePool", fine), axis=1)
+        logits, jacobian, for_each = self._head(head, self._add("Concat", *pooled, name="features", axis=1))
+        if for_each:
+            raise TypeError("joined features under a head that is not linear have no place in an exported graph yet")
+        self._add("Identity", logits, name="logits")
+        maps, middle = [], shape[0] - FINE_CHANNELS
+        for name, part, first, last in (("coarse", coarse, 0, middle), ("fine", fine, middle, shape[0])):
+            limits = (
+                self._constant(f"{name}_{end}", np.array([at], dtype=np.int64)) for end, at in (("first", first), ("last", last))
+            )
+            kernel = self._add("Slice", jacobian, *limits, self._constant("channel_axis", np.array([1], dtype=np.int64)))
+            maps.append(self._summed(part, kernel, last - first, name=f"kernel_{name}"))
+        doubled_maps = self._add("MatMul", self._constant("down", down), maps[0])
+        doubled_maps = self._add("MatMul", doubled_maps, self._constant("right", np.ascontiguousarray(right.T)))
+        self._rectified(self._add("Add", doubled_maps, maps[1]), shape)
+
+    def _feature_maps(self, features: JoinedFeatures, value: str) -> tuple[str, str]:
+        """As `JoinedFeatures.parts`."""
+        fine = value
+        for name, block in features.named_children():
+            if name == str(LAST_STRIDE):
+                layers = block.get_submodule("conv").named_children()
+                for inner, layer in layers:
+                    value = self._layer(layer, f"features.{name}.conv.{inner}", value)
+                    fine = value if inner == "0" else fine
+            else:
+                value = self._layer(block, f"features.{name}", value)
+        return value, fine
+
     def _convolution(self, layer: nn.Conv2d, path: str, value: str) -> str:
         if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
             raise TypeError("a convolution padded by name or with other than zeros has no place in an exported graph yet")
@@ -188,10 +229,24 @@ class _Writer:
             mapped = self._constant("mapped", np.array([0, len(LABELS), rows, columns], dtype=np.int64))
             summed = self._add("Reshape", product, mapped)
         else:
-            kernel = self._constant("kernel", np.array([len(LABELS), channels, 1, 1], dtype=np.int64))
-            summed = self._add("Conv", feature_map, self._add("Reshape", jacobian, kernel), kernel_shape=[1, 1])
+            summed = self._summed(feature_map, jacobian, channels, name="kernel")
+        self._rectified(summed, shape)
+
+    def _summed(self, feature_map: str, weights: str, channels: int, *, name: str) -> str:
+        kernel = self._constant(name, np.array([len(LABELS), channels, 1, 1], dtype=np.int64))
+        return self._add("Conv", feature_map, self._add("Reshape", weights, kernel), kernel_shape=[1, 1])
+
+    def _rectified(self, summed: str, shape: Sequence[int]) -> None:
+        rows, columns = shape[1:]
         share = self._constant("share", np.array(1 / (rows * columns), dtype=np.float32))
         self._add("Relu", self._add("Mul", summed, share), name="maps")
+
+
+def _doubling(length: int) -> np.ndarray:
+    """Return what `doubled` does along one side as a matrix, float32, shape (length, coarse length)."""
+    coarse = (length + 1) // 2
+    places: np.ndarray = doubled(torch.eye(coarse)[:, None, :, None], (length, 1))[:, 0, :, 0].numpy()
+    return np.ascontiguousarray(places.T)
 
 
 def _feature_shape(network: Classifier, size: int) -> tuple[int, int, int]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from tumorscope.errors import BundleError
 from tumorscope.models.bundle import load_bundle
 from tumorscope.models.bundle_files import BUNDLE_FILE, WEIGHTS_FILE, read_bundle_json
@@ -59,15 +62,26 @@ def find_start(name: str, init: str) -> Start:
 def start_network(network: Classifier, init: str) -> Start:
     """Load starting weights into a network, in place; arguments and errors as for `find_start` and `initialise`.
 
-    The network keeps its own output stride and dropout: the weights of a bundle fit whatever stride they were trained at.
+    The network keeps its own output stride and dropout: the weights of a bundle fit whatever stride they were trained at. Of a head
+    that sees more channels, or fewer, what both know is taken; channels new to it start without a say.
     """
     start = find_start(network.name, init)
     folder = bundle_folder(init)
     if start.ancestor is not None and folder is not None:
-        network.load_state_dict(load_bundle(folder).network.state_dict())
+        state = load_bundle(folder).network.state_dict()
+        network.load_state_dict({key: _fitted(value, network.state_dict()[key]) for key, value in state.items()})
     elif folder is None:
         initialise(network, init)
     return start
+
+
+def _fitted(weights: Tensor, like: Tensor) -> Tensor:
+    """Return weights of the shape of others, cut or filled with 0 along the channels they read."""
+    if weights.shape == like.shape:
+        return weights
+    fitted, channels = torch.zeros_like(like), min(weights.shape[1], like.shape[1])
+    fitted[:, :channels] = weights[:, :channels]
+    return fitted
 
 
 def bundle_folder(init: str) -> Path | None:

@@ -11,9 +11,9 @@ class Guidance:
 
     Attributes:
         peak: Of minus the logarithm of the share of the true class's map, after a softmax over its cells, that lies inside the
-            outline and one cell around it.
-        cells: Of the cross-entropy of every cell: tumour of its class where the outline is, none anywhere else and nowhere in an
-            image without a tumour. What lies just outside an outline is left to the network.
+            outline; a cell counts by how much of it the tumour fills.
+        cells: Of the cross-entropy of every cell: tumour of its class where the tumour fills it, none anywhere else and nowhere in
+            an image without a tumour. The rim of an outline is left to the network.
     """
 
     peak: float = 0.0

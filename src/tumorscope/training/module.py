@@ -12,7 +12,7 @@ from tumorscope.data.lesions import UNSTATED
 from tumorscope.labels import LABELS, NO_TUMOUR
 from tumorscope.models.network import Classifier
 from tumorscope.training.classification_loss import classification_loss, with_likely_types
-from tumorscope.training.outline_loss import around, cells_loss, outline_cells, peak_loss
+from tumorscope.training.outline_loss import cells_loss, outline_shares, peak_loss, relative
 from tumorscope.training.recipe import NetworkRecipe, Recipe
 from tumorscope.training.team import ALONE, Team
 
@@ -61,9 +61,10 @@ class TrainingModule(lightning.LightningModule):
         masks = batch.masks.float() if batch.masks is not None and self.uses_masks else None
         images, labels, masks = Batch(batch.images.float() / 255, batch.labels, masks)
         if self.trainer.training:
-            images, labels, masks = self.augment(Batch(images, labels, masks))
-            images = resize(images, self.train_size)
-            masks = resize(masks, self.train_size) if masks is not None and self.choice.guidance else None
+            # First to the size of this epoch: nothing is changed in pixels that are thrown away.
+            masks = None if masks is None else resize(masks, self.train_size)
+            images, labels, masks = self.augment(Batch(resize(images, self.train_size), labels, masks))
+            masks = masks if self.choice.guidance else None
         return Batch(normalise(images, self.recipe.preprocessing), labels, masks)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -92,16 +93,16 @@ class TrainingModule(lightning.LightningModule):
         Where the type is unstated, it counts as the one that the network thinks most likely.
         """
         choice, evidence = self.choice.guidance, self.network.evidence(feature_map)
-        touched = outline_cells(masks, self.cells, (evidence.shape[2], evidence.shape[3]))
-        outlined = touched.flatten(1).any(dim=1)
+        inside = relative(outline_shares(masks, self.cells, (evidence.shape[2], evidence.shape[3])))
+        outlined = inside.flatten(1).any(dim=1)
         loss = evidence.new_zeros(())
         labels = with_likely_types(labels, self.network.classify(feature_map))
         if choice.peak and outlined.any():
             true = evidence[torch.arange(len(labels), device=labels.device), labels]
-            loss = loss + choice.peak * peak_loss(true[outlined], around(touched[outlined])).mean()
+            loss = loss + choice.peak * peak_loss(true[outlined], inside[outlined]).mean()
         if choice.cells:
             known = outlined | (labels == LABELS.index(NO_TUMOUR))
-            loss = loss + choice.cells * cells_loss(evidence, labels, touched, known=known)
+            loss = loss + choice.cells * cells_loss(evidence, labels, inside, known=known)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

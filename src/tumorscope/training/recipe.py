@@ -37,6 +37,10 @@ class NetworkRecipe(BaseModel):
         sizes: Training resolution: pairs of (share of all epochs, pixels) in order, the shares rising to 1; empty trains at the
             full image size. Validation and test always use the full size.
         output_stride: One of the network's `OUTPUT_STRIDES`; None takes its usual one.
+        joined: Whether MobileNetV2 comes to an output stride of 16 by joining its last feature map with a finer one, and not by
+            dilation: `models.network.JoinedFeatures`.
+        keep: Weights of the `best` epoch (highest validation accuracy, among equals lowest validation loss), or of the `last` one:
+            where the rate falls to nothing the last epochs differ by little, and a few validation images cannot tell them apart.
         frozen_blocks: First blocks of the feature extractor that keep the weights they start from; the statistics of their
             normalisation follow the images. None do where weights start at random.
         balanced: Whether every class is drawn equally often in training, whatever its number of images.
@@ -60,6 +64,8 @@ class NetworkRecipe(BaseModel):
     patience_epochs: int | None = Field(default=None, ge=1)
     sizes: tuple[tuple[float, int], ...] = ()
     output_stride: int | None = None
+    joined: bool = False
+    keep: Literal["best", "last"] = "best"
     frozen_blocks: int = Field(default=0, ge=0, le=18)
     balanced: bool = False
     guidance: Guidance = Guidance()

@@ -49,6 +49,8 @@ class Recorder(Callback):
     @property
     def best(self) -> EpochRow:
         """The epoch whose weights are kept."""
+        if self._choice.keep == "last":
+            return self.rows[-1]
         return max(self.rows, key=lambda row: (row.validation_accuracy, -row.validation_loss))
 
     def state_dict(self) -> dict[str, Any]:

@@ -45,10 +45,10 @@ def train(
     progress: ProgressCallback | None = None,
     team: Team = ALONE,
 ) -> Bundle:
-    """Train one network and return the weights of its best epoch; called again after a kill, go on from the last finished one.
+    """Train one network and return the weights of the epoch kept; called again after a kill, go on from the last finished one.
 
-    The best epoch has the highest validation accuracy, among equals the lowest validation loss. The state of an unfinished
-    training lies in `folder/training`, the epochs so far in `folder/history.csv`.
+    Which epoch is kept is the recipe's to say. The state of an unfinished training lies in `folder/training`, the epochs so far in
+    `folder/history.csv`.
 
     In a team this is what the first process calls, while the others call `help_train` with the same arguments. A step sees the
     recipe's `batch_size` images, whatever the number of processes, each of which takes its part of them; so the recipe holds for
@@ -118,7 +118,7 @@ def help_train(images: TrainingImages, recipe: Recipe, *, name: str, folder: Pat
 def _built(recipe: Recipe, name: str) -> Classifier:
     torch.manual_seed(recipe.seed)
     choice = recipe.network(name)
-    return build(name, dropout=choice.dropout, output_stride=choice.output_stride)
+    return build(name, dropout=choice.dropout, output_stride=choice.output_stride, joined=choice.joined)
 
 
 def _freeze(network: Classifier, recipe: Recipe, started_from: str) -> None:

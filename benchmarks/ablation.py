@@ -35,7 +35,8 @@ WITHOUT: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "guidance by peaks alone": {NETWORK: {"guidance": {"peak": 0.5, "cells": 0.0}}},
         "guidance by cells alone": {NETWORK: {"guidance": {"peak": 0.0, "cells": 1.0}}},
         "whole frames": {"preprocessing": {"frame": "whole"}},
-        "stride 32": {NETWORK: {"output_stride": 32}},
+        "stride 16 by dilation": {NETWORK: {"joined": False}},
+        "stride 32": {NETWORK: {"output_stride": 32, "joined": False}},
         "no block frozen": {NETWORK: {"frozen_blocks": 0}},
         "classes as they come": {NETWORK: {"balanced": False}},
     }

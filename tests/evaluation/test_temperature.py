@@ -113,6 +113,14 @@ def test_vector_scaling_is_taken_where_it_earns_it_and_not_where_it_does_not():
     assert plain["log_loss"]["temperature"]["value"] < plain["log_loss"]["none"]["value"]
 
 
+def test_vector_scaling_never_learns_to_withhold_a_label_that_it_does_not_see():
+    logits, labels = drawn(3000, seed=5, scales=[0.4, 1.0, 1.8, 1.0], offsets=[1, -1, 0, 0])
+    seen = labels != 0
+    found = compare_scalings(logits[seen], labels[seen], groups=None)
+    assert found["differences"]["vector_minus_temperature"]["interval"][1] < 0
+    assert found["chosen"] == "temperature"
+
+
 def test_images_of_a_group_are_never_on_both_sides():
     # Each label is one group: the fold that holds it is answered by scalings that never saw it, and its offset is then too low.
     logits, labels = drawn(400, seed=7)

@@ -14,6 +14,7 @@ from tumorscope.evaluation.parts import right_by_part
 from tumorscope.explanation.content import read_images
 from tumorscope.manifest import Manifest, read_manifest
 from tumorscope.models.bundle_files import read_bundle_json, short_digest
+from tumorscope.models.calibration_files import answer_stamp
 from tumorscope.models.network import NETWORKS
 from tumorscope.models.shipped import model_folder
 from tumorscope.predictions import read_predictions
@@ -169,7 +170,7 @@ def _own_test(found: Answering, content: Content, *, own: bool) -> Evidence:
         by_source=right_by_part(sources, right, groups=groups, seed=seed) if len(set(sources)) > 1 else {},
         by_plane=_planes(found, seed=seed),
         explanation=_explanation(found),
-        notes=synthetic,
+        notes=(*synthetic, *_fitted_notes(tested, content)),
     )
 
 
@@ -195,6 +196,13 @@ def _about(found: Answering, tested: Manifest, content: Content, *, own: bool) -
         "seen": _count_seen(tested, content),
         "seed": found.run.recipe().seed,
     }
+
+
+def _fitted_notes(manifest: Manifest, content: Content) -> tuple[str, ...]:
+    """Say how many images the calibration of the card's model was fitted on, where it names them."""
+    fitted = set((content.get("calibration") or {}).get("fitted_on", {}).get("images", ()))
+    count = sum(short_digest(record.sha256) in fitted for record in manifest)
+    return (f"The calibration of the card's model was fitted on {count:,} of them.",) if count else ()
 
 
 def _count_seen(manifest: Manifest, content: Content) -> int:
@@ -255,9 +263,10 @@ def _external_tests(found: Answering, content: Content, *, own: bool) -> list[Ev
         metrics = read_content(found.model / f"external_{external.name}_metrics.json")
         if not metrics:
             continue
-        if metrics.get("answered_by") != [one["weights_sha256"] for one in found.contents]:
+        if metrics.get("answered_by") != [answer_stamp(one) for one in found.contents]:
             raise EvaluationError(
-                f"{found.model}: its results on {external.name} are those of other weights. Run `tumorscope evaluate` on that run."
+                f"{found.model}: its results on {external.name} are those of other weights or of another calibration. Run "
+                "`tumorscope evaluate` on that run."
             )
         tested = read_manifest(found.run.path / FOLDER / external.name / "manifest.csv")
         for one in found.contents:
@@ -275,6 +284,7 @@ def _external_tests(found: Answering, content: Content, *, own: bool) -> list[Ev
             notes.append(f"{external.near_training:,} of the images are likely neighbours of a slice in training.")
         if len(found.parts) > 1:
             notes.append("Each answer is the mean of the folds' models.")
+        notes += _fitted_notes(tested, content)
         about = _about(found, tested, content, own=own)
         results.append(
             Evidence(**about, test=f"the external set {external.name}", metrics=metrics, external=True, notes=tuple(notes))

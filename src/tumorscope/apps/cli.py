@@ -273,7 +273,12 @@ def evaluate(run: RunArgument, device: DeviceOption = DeviceName.auto, test: Tes
 
 @app.command()
 def calibrate(
-    run: RunArgument,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run; with --on a model's folder, or `bundled`.")],
+    on: Annotated[
+        list[Path] | None,
+        typer.Option("--on", help="Labelled scans of the place where the model is to work, may be repeated; needs -o."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the calibrated copy, with --on.")] = None,
     level: Annotated[float | None, typer.Option(help="Of the prediction sets that are given: 0.9, 0.95 or 0.99.")] = None,
     conditional: Annotated[
         bool | None, typer.Option("--conditional/--marginal", help="Promise that level for every class by itself.")
@@ -281,13 +286,35 @@ def calibrate(
     sensitivity: Annotated[float | None, typer.Option(help="Share of tumours found at the operating point.")] = None,
     confidence: Annotated[float | None, typer.Option(help="How sure that promise is.")] = None,
     kept: Annotated[float | None, typer.Option(help="Share of familiar images that are not refused.")] = None,
+    cost_missed_tumour: Annotated[
+        float | None, typer.Option(help="How many false alarms a missed tumour costs; with them a tumour is recommended or not.")
+    ] = None,
     sample: Annotated[int, typer.Option(min=4, help="Test images that are asked again under every corruption.")] = 64,
     device: DeviceOption = DeviceName.auto,
 ) -> None:
-    """Fit what the models of a run promise, on images that no training has seen, and test it."""
+    """Fit what the models of a run promise, on images that no training has seen, and test it; or one model on scans of your own."""
     from tumorscope.apps.calibrating import calibrate_run
 
-    changed = {"level": level, "conditional": conditional, "sensitivity": sensitivity, "confidence": confidence, "kept": kept}
+    changed = {
+        "level": level,
+        "conditional": conditional,
+        "sensitivity": sensitivity,
+        "confidence": confidence,
+        "kept": kept,
+        "cost_missed_tumour": cost_missed_tumour,
+    }
+    if on or output is not None:
+        if not on or output is None:
+            raise UsageError("--on DATA and -o FOLDER belong together: the model stays as it is, its calibrated copy goes to -o.")
+        from tumorscope.apps.local_calibration import calibrate_on
+        from tumorscope.reporting.trust_sentences import local_sentences
+
+        reporter = _reporter()
+        found = calibrate_on(str(run), [data_verbs.named_source(path) for path in on], changed, output, reporter, device.value)
+        for line in local_sentences(found):
+            reporter.say(f"  {line}")
+        typer.echo(output)
+        return
     calibrate_run(run, changed, _reporter(), device.value, sample=sample)
     _print_results(run)
 

@@ -33,7 +33,7 @@ from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, read_manifest, write_manifest
 from tumorscope.models.bundle import Bundle, load_bundle
 from tumorscope.models.bundle_files import read_bundle_json, short_digest
-from tumorscope.models.calibration_files import made_from
+from tumorscope.models.calibration_files import answer_stamp
 from tumorscope.models.device import Device, torch_device
 from tumorscope.predictions import Decisions
 from tumorscope.storage import write_atomically
@@ -112,7 +112,7 @@ def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporte
                         looks = first_looks(manifest, range(len(manifest)), cache.preprocessing)
                     points, decided = _answered(folder, name, cache, looks, torch_device(device))
                     probabilities = np.mean([one.probabilities for one in decided], axis=0)
-            answers = _answers(manifest, probabilities)
+            answers = answers_of(manifest, probabilities)
             write_external_predictions(
                 answers,
                 folder.model(name) / f"external_{external.name}_predictions.csv",
@@ -147,7 +147,7 @@ def _answered(
 
 
 def _calibrated(folder: RunFolder, name: str) -> bool:
-    return name != LOOKUP and all(stamp["calibrated"] for stamp in _stamps(folder, name))
+    return name != LOOKUP and all(content.get("calibration") for content in _contents(folder, name))
 
 
 def _refuse_seen(bundle: Bundle, manifest: Manifest) -> None:
@@ -189,19 +189,19 @@ def _looked_up(folder: RunFolder, cache: PixelCache) -> np.ndarray:
     return answers
 
 
-def _answers(manifest: Manifest, probabilities: np.ndarray) -> ExternalAnswers:
+def answers_of(manifest: Manifest, probabilities: np.ndarray) -> ExternalAnswers:
+    """Return probabilities, float64, shape (n, 4), with what a manifest of n images says of them."""
     columns = ("path", "label", "source", "group")
     paths, labels, sources, groups = (tuple(getattr(record, name) for record in manifest) for name in columns)
     return ExternalAnswers(paths, labels, sources, groups, probabilities)
 
 
 def _stamp(folder: RunFolder, name: str) -> list[Any]:
-    """What an answer depends on; the models of before calibration have the digest of their weights alone."""
+    """What an answer depends on."""
     if name == LOOKUP:
         return [folder.manifest().split_fingerprint]
-    return [stamp if stamp["calibrated"] else stamp["weights_sha256"] for stamp in _stamps(folder, name)]
+    return [answer_stamp(content) if content else "" for content in _contents(folder, name)]
 
 
-def _stamps(folder: RunFolder, name: str) -> list[dict[str, str | None]]:
-    contents = [read_content(part.model(name) / "bundle.json") for part in fold_folders(folder)]
-    return [made_from(content) if content else {"weights_sha256": "", "calibrated": None} for content in contents]
+def _contents(folder: RunFolder, name: str) -> list[dict[str, Any]]:
+    return [read_content(part.model(name) / "bundle.json") for part in fold_folders(folder)]

@@ -43,7 +43,7 @@ from tumorscope.predictions import Predictions, read_predictions, write_predicti
 from tumorscope.storage import write_atomically
 from tumorscope.training.allocator import keep_freed_memory
 from tumorscope.training.launch import LOG_FILES
-from tumorscope.training.recipe import Promises
+from tumorscope.training.recipe import Promises, Recipe
 from tumorscope.training.recorder import BEST_FILE, CHECKPOINT_FILE
 from tumorscope.training.train import train
 
@@ -117,11 +117,10 @@ class Stages:
 
     def _refuse_other_model(self, model: Path, start: str) -> None:
         content = read_bundle_json(model)
-        recipe = self.folder.recipe().model_dump(mode="json", exclude_none=True)
         same_start = content["training"]["started_from"] == start
         if (
             content["split_fingerprint"] != self.folder.manifest().split_fingerprint
-            or content["recipe"] != recipe
+            or Recipe.model_validate(content["recipe"]) != self.folder.recipe()  # what an older one left out has its default
             or not same_start
         ):
             raise OutputError(

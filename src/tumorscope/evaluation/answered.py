@@ -43,6 +43,12 @@ class Answered:
     def __len__(self) -> int:
         return len(self.logits)
 
+    def where(self, rows: np.ndarray) -> "Answered":
+        """Return some rows, given as positions, int64, shape (m,)."""
+        chosen = rows.tolist()
+        groups, looks = (tuple(column[row] for row in chosen) if column else () for column in (self.groups, self.looks))
+        return Answered(self.features[rows], self.logits[rows], self.label_index[rows], self.split, groups, looks)
+
     @property
     def look_numbers(self) -> np.ndarray:
         """The numbers of all first looks, float32, shape (n, 20)."""

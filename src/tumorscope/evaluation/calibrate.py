@@ -7,7 +7,7 @@ from typing import Any
 
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.conformal import fit_quantiles
-from tumorscope.evaluation.familiarity_fit import FitChoices, fit_acceptance
+from tumorscope.evaluation.familiarity_fit import FitChoices, fit_acceptance, moved_acceptance
 from tumorscope.evaluation.operating_point import OperatingPoint, fit_operating_point, per_label_thresholds
 from tumorscope.evaluation.temperature import NONE, VECTOR, compare_scalings, fit_temperature, fit_vector_scaling
 from tumorscope.labels import LABELS, NO_TUMOUR
@@ -22,10 +22,12 @@ SLACK = 1e-6
 """By how much the threshold lies below the score of the tumour that sets it: another engine rounds otherwise, and must find it."""
 
 FEW = 100
+LOCAL = "local"
+"""The split of images that were given to calibrate on, in what is stored."""
 
 
 def calibrate(
-    training: Answered,
+    known: Answered | Acceptance | None,
     held: Answered,
     promises: Promises,
     *,
@@ -38,7 +40,8 @@ def calibrate(
     Temperature scaling is taken, unless none or vector scaling is clearly better on groups it was not fitted on.
 
     Args:
-        training: Images that the network was trained on, or a sample of them: what it knows.
+        known: Images that the network was trained on, or a sample of them; or what was fitted on them before, whose limits are
+            then moved to keep the promised share of `held`; None where nobody knows, so that strange images are not refused.
         held: Images that it was not trained on; everything that is promised is fitted on them.
         promises: What is promised.
         split_fingerprint: Of the manifest.
@@ -54,6 +57,7 @@ def calibrate(
     if scalings["chosen"] == VECTOR:
         scales, offsets = (tuple(map(float, values)) for values in fit_vector_scaling(logits, truth))
     probabilities = scaled_probabilities(logits, temperature, scales=scales, offsets=offsets)
+    acceptance = _acceptance(known, held, promises)
     none = LABELS.index(NO_TUMOUR)
     wish = {"target": promises.sensitivity, "confidence": promises.confidence}
     point = fit_operating_point(1 - probabilities[:, none], truth != none, **wish) if (truth != none).any() else None
@@ -67,8 +71,15 @@ def calibrate(
         operating_point=_stored_point(point),
         label_points={label: _stored_point(found) for label, found in per_label_thresholds(probabilities, truth, **wish).items()},
         costs=promises.costs,
-        acceptance=_acceptance(training, held, promises),
-        fitted_on=_fitted_on(held, promises, scalings, split_fingerprint=split_fingerprint, created=created),
+        acceptance=acceptance,
+        fitted_on=_fitted_on(
+            held,
+            promises,
+            scalings,
+            split_fingerprint=split_fingerprint,
+            created=created,
+            refuses=acceptance is not None,
+        ),
     )
 
 
@@ -76,16 +87,20 @@ def _stored_point(point: OperatingPoint | None) -> dict[str, Any] | None:
     return None if point is None else asdict(point) | {"threshold": max(0.0, point.threshold - SLACK)}
 
 
-def _acceptance(training: Answered, held: Answered, promises: Promises) -> Acceptance | None:
+def _acceptance(known: Answered | Acceptance | None, held: Answered, promises: Promises) -> Acceptance | None:
     """Fit what tells images unlike those of training; None where the images are too few to keep the promised share."""
-    if len(training) < FEW or len(held) < ceil(2 / (1 - promises.kept)):
+    if known is None or len(held) < ceil(2 / (1 - promises.kept)):
         return None
-    looks = training.look_numbers, held.look_numbers
-    return fit_acceptance(training, held, looks=looks, choices=FitChoices(kept_share=promises.kept))
+    if isinstance(known, Acceptance):
+        return moved_acceptance(known, held, kept_share=promises.kept)
+    if len(known) < FEW:
+        return None
+    looks = known.look_numbers, held.look_numbers
+    return fit_acceptance(known, held, looks=looks, choices=FitChoices(kept_share=promises.kept))
 
 
 def _fitted_on(
-    held: Answered, promises: Promises, scalings: dict[str, Any], *, split_fingerprint: str, created: str
+    held: Answered, promises: Promises, scalings: dict[str, Any], *, split_fingerprint: str, created: str, refuses: bool
 ) -> dict[str, Any]:
     counted = Counter(LABELS[label] for label in held.label_index)
     return {
@@ -97,26 +112,35 @@ def _fitted_on(
         "created": created,
         "promises": promises.model_dump(mode="json"),
         "scalings": scalings,
-        "sentences": list(fit_sentences(held.split, counted)),
+        "sentences": list(fit_sentences(held.split, counted, refuses=refuses)),
     }
 
 
-def fit_sentences(split: str, counted: Counter[str]) -> tuple[str, ...]:
+def fit_sentences(split: str, counted: Counter[str], *, refuses: bool = True) -> tuple[str, ...]:
     """Return what a user must know of the images that a calibration was fitted on.
 
     Args:
         split: Which split they are.
         counted: Images of every label.
+        refuses: Whether what is unlike the training images is refused.
     """
     n = sum(counted.values())
     sentences = []
-    if split != CALIBRATION:
+    if split == LOCAL:
         sentences.append(
-            f"There is no calibration split, so the {n} {split} images were used, which also chose the epoch: what is promised may "
-            "be too good. Give calibration_share in the recipe to set images aside."
+            f"Fitted on {n} labelled images that were given for it: what is promised is about images like those, and no others."
+        )
+    elif split != CALIBRATION:
+        sentences.append(
+            f"There is no calibration split, so the {n} {split} images were used, by which a training may choose its epoch: what "
+            "is promised may be too good. Give calibration_share in the recipe to set images aside."
         )
     if n < FEW:
         sentences.append(f"Only {n} images were there to fit on, so every promise below is a rough one.")
+    if not refuses:
+        sentences.append(
+            "Images unlike those of training are not refused: nothing is known of these, or too few were there to fit on."
+        )
     absent = [label for label in LABELS if not counted[label]]
     if absent:
         sentences.append(f"None of them shows {' or '.join(absent)}: nothing is promised for that class.")

@@ -112,6 +112,29 @@ def fit_acceptance(
     )
 
 
+def moved_acceptance(acceptance: Acceptance, held: Answered, *, kept_share: float) -> Acceptance:
+    """Return what was fitted on training images, its limits moved so that it keeps a share of images of another kind.
+
+    What is familiar is still measured from the training images; only how far from them an input may lie is taken anew.
+
+    Args:
+        acceptance: Of the same network.
+        held: Images that no training has seen; the promise holds for images that are exchangeable with these.
+        kept_share: Share of such images to keep, 0 to 1; each of the two criteria may refuse half of the rest.
+
+    Raises:
+        EvaluationError: There are too few images to promise anything.
+    """
+    each = 1 - (1 - kept_share) / 2
+    scores = acceptance.looks.score(held.look_numbers, held.logits), acceptance.features.score(held.features, held.logits)
+    about = {"threshold_from": held.split, "threshold_images": len(held), "kept_share": each}
+    looks, features = (
+        replace(part, threshold=threshold_keeping(values, each), about={**part.about, **about})
+        for part, values in zip((acceptance.looks, acceptance.features), scores, strict=True)
+    )
+    return Acceptance(looks=looks, features=features)
+
+
 def threshold_keeping(scores: np.ndarray, kept_share: float) -> float:
     """Return the score below which at most a share of 1 - `kept_share` of further images of the same kind fall, on average.
 

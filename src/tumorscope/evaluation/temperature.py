@@ -14,6 +14,7 @@ BOUNDS = (0.05, 20.0)
 """The temperatures that are looked at."""
 
 FOLDS = 5
+LEAST_OF_LABEL = 10
 NONE, TEMPERATURE, VECTOR = "none", "temperature", "vector"
 
 
@@ -113,8 +114,9 @@ def compare_scalings(logits: np.ndarray, label_index: np.ndarray, *, groups: Seq
         `n`, `groups`, `folds`, `seed`, `log_loss` {none, temperature, vector: {value, interval}} in nats per image, `differences`
         {temperature_minus_none, vector_minus_temperature: {value, interval}} with [low, high] by bootstrap over groups, and
         `chosen`: temperature, unless its loss is surely higher than with none; vector only if its loss is surely lower than
-        with temperature, that is, by an interval without 0. With one group alone nothing can be compared: values are None, and
-        `chosen` is temperature.
+        with temperature, that is, by an interval without 0, and `LEAST_OF_LABEL` images of every label are there: it learns to
+        withhold a label that it never sees, which would be a missed tumour elsewhere. With one group alone nothing can be
+        compared: values are None, and `chosen` is temperature.
 
     Raises:
         EvaluationError: As `fit_temperature`, or groups that do not fit the images.
@@ -138,7 +140,7 @@ def compare_scalings(logits: np.ndarray, label_index: np.ndarray, *, groups: Seq
         "seed": seed,
         "log_loss": dict(zip((NONE, TEMPERATURE, VECTOR), cells[:3], strict=True)),
         "differences": dict(zip(("temperature_minus_none", "vector_minus_temperature"), cells[3:], strict=True)),
-        "chosen": _chosen(*intervals[3:]),
+        "chosen": _chosen(*intervals[3:], every_label=_of_rarest(label_index) >= LEAST_OF_LABEL),
     }
 
 
@@ -173,7 +175,11 @@ def _held_out_losses(logits: np.ndarray, label_index: np.ndarray, folds: np.ndar
     return losses
 
 
-def _chosen(over_none: list[float] | None, over_temperature: list[float] | None) -> str:
+def _of_rarest(label_index: np.ndarray) -> int:
+    return int(np.bincount(label_index, minlength=len(LABELS)).min())
+
+
+def _chosen(over_none: list[float] | None, over_temperature: list[float] | None, *, every_label: bool) -> str:
     if over_none and over_none[0] > 0:
         return NONE
-    return VECTOR if over_temperature and over_temperature[1] < 0 else TEMPERATURE
+    return VECTOR if every_label and over_temperature and over_temperature[1] < 0 else TEMPERATURE

@@ -34,7 +34,7 @@ class Calibration:
         costs: Cost of every answer (columns) under every truth (rows), in the order of `LABELS`; None counts all errors alike.
         acceptance: Tells images unlike those of training; None where nothing does.
         fitted_on: The images and the wish: `split`, `n`, `per_label`, `groups`, `split_fingerprint`, `created`, `promises`,
-            `scalings`, `sentences`; empty when nothing was fitted.
+            `scalings`, `sentences`, and `images` (short digests) where images were given for it; empty when nothing was fitted.
     """
 
     temperature: float = 1.0

@@ -19,13 +19,18 @@ from tumorscope.storage import write_atomically
 PATTERN = "calibration-*.safetensors"
 
 
-def write_calibration(calibration: Calibration, folder: Path) -> None:
+def write_calibration(calibration: Calibration, folder: Path, *, content: Mapping[str, Any] | None = None) -> None:
     """Store a calibration in a bundle in place of the one that is there; a kill leaves the old one or the new one.
+
+    Args:
+        calibration: To be stored.
+        folder: Of the bundle.
+        content: What else its `bundle.json` is to say; by default what it says already.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    content = json.loads((folder / BUNDLE_FILE).read_text(encoding="utf-8"))
+    content = content or json.loads((folder / BUNDLE_FILE).read_text(encoding="utf-8"))
     values = calibration.to_json()
     kept = None
     if values is not None and calibration.acceptance is not None:
@@ -68,6 +73,12 @@ def made_from(content: Mapping[str, Any]) -> dict[str, str | None]:
     """
     values = content.get("calibration") or {"fitted_on": {"created": None}}
     return {"weights_sha256": content["weights_sha256"], "calibrated": values["fitted_on"]["created"]}
+
+
+def answer_stamp(content: Mapping[str, Any]) -> dict[str, str | None] | str:
+    """Return `made_from`, or the digest of the weights alone for a model that is not calibrated, as files of before have it."""
+    stamp = made_from(content)
+    return stamp if stamp["calibrated"] else content["weights_sha256"]
 
 
 def _read_arrays(path: Path, digest: str) -> dict[str, np.ndarray]:

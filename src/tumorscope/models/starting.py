@@ -68,8 +68,9 @@ def start_network(network: Classifier, init: str) -> Start:
     start = find_start(network.name, init)
     folder = bundle_folder(init)
     if start.ancestor is not None and folder is not None:
+        own = network.state_dict()
         state = load_bundle(folder).network.state_dict()
-        network.load_state_dict({key: _fitted(value, network.state_dict()[key]) for key, value in state.items()})
+        network.load_state_dict({key: _fitted(value, own[key]) for key, value in state.items()})
     elif folder is None:
         initialise(network, init)
     return start

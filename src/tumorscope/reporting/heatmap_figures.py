@@ -51,10 +51,10 @@ def grad_cam_panel(examples: Sequence[ExplainedScan], notes: Sequence[str] = ())
     figure = Figure(figsize=(4.2, (2.15 if notes else 2.0) * len(examples) + 0.35), layout="constrained")
     grid = figure.subplots(len(examples), 2, squeeze=False)
     for (left, right), example, note in zip(grid, examples, notes or [""] * len(examples), strict=True):
-        _picture(left, example.pixels)
+        draw_scan(left, example.pixels)
         title = f"{note}\n{answer_words(example)}" if note else answer_words(example)
         left.set_title(title, loc="left", fontsize=9, color=INK, parse_math=False)
-        _overlay(right, example.pixels, example.heatmap, example.mask)
+        draw_overlay(right, example.pixels, example.heatmap, example.mask)
         _scale_bar(figure, [right], float(example.heatmap.max()))
     return figure
 
@@ -63,11 +63,11 @@ def four_maps(scan: FourMaps) -> Figure:
     """Draw one scan beside the maps of all labels, whose colours can be compared: they share the scale at the right."""
     figure = Figure(figsize=(9.4, 2.8), layout="constrained")
     alone, *others = figure.subplots(1, 1 + len(LABELS))
-    _picture(alone, scan.pixels)
+    draw_scan(alone, scan.pixels)
     alone.set_title(f"truth:\n{label_info(scan.label).display_name}", loc="left", fontsize=9, color=INK)
     highest = float(scan.heatmaps.max())
     for axes, label, heatmap, probability in zip(others, LABELS, scan.heatmaps, scan.probabilities, strict=True):
-        _overlay(axes, scan.pixels, heatmap, scan.mask, highest=highest)
+        draw_overlay(axes, scan.pixels, heatmap, scan.mask, highest=highest)
         role = " (answer)" if label == scan.predicted else ""
         title = f"{label_info(label).display_name}\n{percent(float(probability))}{role}"
         axes.set_title(title, loc="left", fontsize=9, color=INK)
@@ -84,16 +84,17 @@ def augmentation(examples: AugmentationExamples) -> Figure:
     grid = figure.subplots(max(1, len(rows)), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    _picture(grid[0, 0], examples.original)
+    draw_scan(grid[0, 0], examples.original)
     grid[0, 0].set_title("original", fontsize=9, color=INK)
     for line, (name, pictures) in zip(grid, rows, strict=bool(rows)):
         for axes, picture in zip(line[1:], pictures, strict=False):
-            _picture(axes, picture)
+            draw_scan(axes, picture)
         line[1].set_title(name, loc="left", fontsize=9, color=INK)
     return figure
 
 
-def _picture(axes: Axes, pixels: np.ndarray) -> None:
+def draw_scan(axes: Axes, pixels: np.ndarray) -> None:
+    """Draw a scan, uint8, shape (rows, columns), without axes."""
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     axes.set_axis_off()
 
@@ -105,8 +106,11 @@ def answer_words(example: ExplainedScan) -> str:
     return f"Right: {truth}, {certainty}" if example.correct else f"Wrong: {truth} taken for {answer}, {certainty}"
 
 
-def _overlay(axes: Axes, pixels: np.ndarray, heatmap: np.ndarray, mask: np.ndarray | None, *, highest: float | None = None) -> None:
-    _picture(axes, pixels)
+def draw_overlay(
+    axes: Axes, pixels: np.ndarray, heatmap: np.ndarray, mask: np.ndarray | None, *, highest: float | None = None
+) -> None:
+    """Draw a scan with its raw map, its highest place and the tumour's outline laid over; see `overlay_colours`."""
+    draw_scan(axes, pixels)
     axes.imshow(overlay_colours(heatmap, highest=highest))
     _outline(axes, mask)
     _mark_peak(axes, heatmap)

@@ -194,6 +194,7 @@ def training_section(model: CardModel) -> list[str]:
         "image size in pixels": value_at(content, "preprocessing", "image_size"),
         "framing": value_at(content, "preprocessing", "frame"),
         "output stride in pixels": content.get("output_stride"),
+        "reached by": "joining two feature maps" if content.get("joined") else None,
         "share of counterfactual scans": recipe.get("counterfactual_share"),
         "guided by tumour outlines": "yes" if any(choice.get("guidance", {}).values()) else "no",
         "created": content["created"],
@@ -201,7 +202,8 @@ def training_section(model: CardModel) -> list[str]:
         "made with": ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items()),
     }
     rows = [f"| {name} | {value} |" for name, value in facts.items() if value not in (None, "")]
-    calibrated = f"Its probabilities are {'calibrated' if content.get('calibration') else 'not calibrated'}."
+    fitted = (content.get("calibration") or {}).get("fitted_on", {})
+    calibrated = " ".join([f"Its probabilities are {'calibrated' if fitted else 'not calibrated'}.", *fitted.get("sentences", ())])
     return ["## How it was trained", "", "| | |", "|---|---|", *rows, "", calibrated, "The bundle holds the whole recipe."]
 
 

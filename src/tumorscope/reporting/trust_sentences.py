@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tumorscope.reporting.report_tables import interval, percent, value_at
+from tumorscope.reporting.report_tables import interval, number, percent, value_at
 
 FEW_FOR_WORST = 30
 
@@ -54,6 +54,29 @@ def external_trust_sentences(name: str, trust: Mapping[str, Any]) -> tuple[str, 
     caught = trust.get("wrong_refused")
     more = f"Refusal catches {percent(caught)} of the wrong answers there." if caught is not None else ""
     return tuple(sentence for sentence in (said, more, "None of the promises above was made for such scans.") if sentence)
+
+
+def local_sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a calibration on given images came to.
+
+    Args:
+        found: What `calibrate_on` returned.
+    """
+    tested = found["tested"]
+    if tested is None:
+        return (*found["sentences"], f"{found['groups']} groups of images are too few to test what is promised.")
+    shares = [
+        (f"finds {percent(tested['sensitivity'])} of the tumours", tested["sensitivity"]),
+        (f"recognises {percent(tested['specificity'])} of the scans without one", tested["specificity"]),
+        (
+            f"gives sets of {number(tested['set_size'], digits=2)} labels that hold the truth for {percent(tested['coverage'])}",
+            tested["coverage"],
+        ),
+        (f"and refuses {percent(tested['refused'])}", tested["refused"]),
+    ]
+    said = ", ".join(words for words, value in shares if value is not None)
+    tried = f"On {found['n']} images in five parts, each answered by a calibration on the other four, it {said}."
+    return tuple(sentence for sentence in (*found["sentences"], _promise(found["operating_point"]), tried) if sentence)
 
 
 def _operating(content: Mapping[str, Any], measured: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tumorscope.data.augmentation import Augmentation
 from tumorscope.data.preprocess import Preprocessing
@@ -156,6 +156,12 @@ class Recipe(BaseModel):
     mobilenet_v2: NetworkRecipe
     cnn: NetworkRecipe
     promises: Promises = Promises()
+
+    @model_validator(mode="after")
+    def _can_be_joined(self) -> "Recipe":
+        if self.cnn.joined or (self.mobilenet_v2.joined and self.mobilenet_v2.output_stride != 16):
+            raise ValueError("joined = true: only mobilenet_v2 can, with output_stride = 16")
+        return self
 
     @property
     def wants_outlines(self) -> bool:

@@ -14,7 +14,7 @@ from tumorscope.errors import TrainingError
 from tumorscope.storage import write_atomically
 from tumorscope.training.module import TrainingModule, validation_result
 from tumorscope.training.progress import HISTORY_FILE, EpochRow, ProgressCallback, StepProgress, write_history
-from tumorscope.training.recipe import NetworkRecipe
+from tumorscope.training.recipe import NetworkRecipe, parse_recipe
 from tumorscope.training.team import ALONE, Team
 
 CHECKPOINT_FILE = "last.ckpt"
@@ -57,8 +57,11 @@ class Recorder(Callback):
         return {"rows": [asdict(row) for row in self.rows], "identity": self._identity}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["identity"] != self._identity:
-            differs = [key for key, value in self._identity.items() if state_dict["identity"].get(key) != value]
+        stored = dict(state_dict["identity"])
+        if "recipe" in stored:  # what an older one left out has its default
+            stored["recipe"] = parse_recipe(stored["recipe"], where=str(self._folder)).to_toml()
+        if stored != self._identity:
+            differs = [key for key, value in self._identity.items() if stored.get(key) != value]
             raise TrainingError(
                 f"{self._folder}: holds an unfinished training with another {' and '.join(differs)}. Give the choices it began "
                 "with, choose another --out, or delete that folder."

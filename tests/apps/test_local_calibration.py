@@ -24,8 +24,10 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("local")
     data = write_phantom(folder / "own", patients_per_label=12, slices_per_patient=2, image_size=64).root
     small = ("--image-size", "64", "--epochs", "2", "--init", "none", "--models", "cnn", "--recipe", "phantom")
-    assert invoke("run", "--data", data, "--out", folder / "run", *small).exit_code == 0
-    write_phantom(folder / "elsewhere", patients_per_label=20, slices_per_patient=1, image_size=64, seed=9, scanners="swapped")
+    other = write_phantom(
+        folder / "elsewhere", patients_per_label=20, slices_per_patient=1, image_size=64, seed=9, scanners="swapped"
+    ).root
+    assert invoke("run", "--data", data, "--test", other / "manifest.csv", "--out", folder / "run", *small).exit_code == 0
     return folder
 
 
@@ -86,6 +88,20 @@ def test_images_that_the_model_has_seen_and_tumours_of_unstated_type_are_left_ou
     with pytest.raises(EvaluationError, match="no labelled image that the model has not seen"):
         invoke("calibrate", place / "run" / "cnn", "--on", own, "-o", tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_card_says_which_test_images_fitted_the_calibration(place, calibrated):
+    own = invoke("card", place / "run" / "cnn").stdout
+    assert "the external set elsewhere" in own
+    assert "fitted on 80 of them" not in own
+    copy = invoke("card", calibrated, "--evidence", place / "run").stdout
+    assert "Fitted on 80 labelled images" in copy
+    assert "The calibration of the card's model was fitted on 80 of them." in copy
+
+
+def test_a_copy_inside_a_run_is_refused(place):
+    with pytest.raises(OutputError, match="inside a run"):
+        invoke("calibrate", "bundled", "--on", place / "elsewhere" / "manifest.csv", "-o", place / "run" / "here")
 
 
 def test_on_and_output_belong_together(place):

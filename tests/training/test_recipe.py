@@ -70,3 +70,9 @@ def test_training_resolution_rises_with_the_epochs():
     choice = load_recipe("default").mobilenet_v2.model_copy(update={"epochs": 10, "sizes": ((0.3, 128), (0.6, 160), (1.0, 224))})
     assert [choice.size_at(epoch, image_size=224) for epoch in range(10)] == [128] * 3 + [160] * 3 + [224] * 4
     assert choice.size_at(0, image_size=96) == 96
+
+
+def test_only_mobilenet_at_stride_16_can_be_joined():
+    recipe = load_recipe("default").to_toml()
+    with pytest.raises(RecipeError, match="only mobilenet_v2 can, with output_stride = 16"):
+        parse_recipe(recipe.replace("output_stride = 16", "output_stride = 32"), where="test")

@@ -11,6 +11,7 @@ from tumorscope.errors import SplitError, TrainingError, UsageError
 from tumorscope.models.network import build
 from tumorscope.training.module import _schedule
 from tumorscope.training.recipe import load_recipe
+from tumorscope.training.recorder import Recorder
 from tumorscope.training.train import train
 
 
@@ -103,6 +104,15 @@ def test_stored_state_of_another_recipe_is_refused_and_kept(images, tmp_path):
     with pytest.raises(TrainingError, match="another recipe"):
         train(images, small_recipe(learning_rate=1e-4), name="cnn", init="none", folder=tmp_path)
     assert (tmp_path / "training" / "last.ckpt").read_bytes() == before
+
+
+def test_a_state_of_before_whose_recipe_lacks_what_is_new_goes_on(tmp_path):
+    recipe = small_recipe()
+    older = "\n".join(line for line in recipe.to_toml().splitlines() if not line.startswith(("joined", "keep")))
+    recorder = Recorder(recipe.cnn, tmp_path, None, identity={"recipe": recipe.to_toml()})
+    recorder.load_state_dict({"rows": [], "identity": {"recipe": older}})
+    with pytest.raises(TrainingError, match="another recipe"):
+        recorder.load_state_dict({"rows": [], "identity": {"recipe": small_recipe(learning_rate=1e-4).to_toml()}})
 
 
 def test_diverged_loss_ends_with_advice(images, tmp_path, monkeypatch):

@@ -36,6 +36,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+MOST_MB = 2000
+"""That one input may take; more is a fault. The largest slices and volumes that are allowed stay below."""
 ENGINES = ("hypothesis", "atheris")
 SALT = b"no secret at all"
 SIDE = (24, 20)
@@ -334,6 +336,8 @@ class Door:
             outcome, fault = type(error).__name__, _signature(error)
         taken, rise = time.monotonic() - started, _highest_mb() - held
         faulthandler.cancel_dump_traceback_later()
+        if not fault and rise > MOST_MB:
+            fault = f"memory beyond {MOST_MB} MB: {rise:.0f} MB"
         self._count(path, outcome, fault, taken, rise)
         path.unlink()
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tumorscope.data.decode import decode_file, decode_in_colour, decode_record, draw_outlines, read_mask
-from tumorscope.data.limits import MAX_PIXELS
+from tumorscope.data.decode import decode_file, decode_in_colour, decode_record, draw_outlines, open_picture, read_mask
+from tumorscope.data.limits import MAX_PIXELS, MAX_SIDE
+from tumorscope.data.slice_choice import SliceChoice
 from tumorscope.errors import DecodeError
 from tumorscope.manifest import Manifest, Record, read_manifest, write_manifest
 
@@ -155,6 +156,16 @@ def test_a_huge_picture_is_refused_unread(tmp_path):
     assert side**2 > MAX_PIXELS
     Image.new("1", (side, side)).save(tmp_path / "a.png")
     assert f"{MAX_PIXELS:,}" in one_line_refusal(tmp_path / "a.png")
+
+
+def test_a_strip_of_millions_of_rows_is_refused_in_pictures_and_in_pages(tmp_path):
+    """Found by fuzzing: a page of 20 x 2,097,176 pixels that no byte stands for took 13 GB on its way to the network's grid."""
+    strip = Image.new("L", (4, MAX_SIDE + 1))
+    strip.copy().save(tmp_path / "a.png")
+    assert "a side longer than the 30,000 allowed" in one_line_refusal(tmp_path / "a.png")
+    Image.new("L", (4, 4)).save(tmp_path / "pages.tif", save_all=True, append_images=[strip])
+    with pytest.raises(DecodeError, match="a side longer"):
+        list(open_picture(tmp_path / "pages.tif", choice=SliceChoice()))
 
 
 def test_a_picture_beyond_every_limit_is_refused_without_a_warning(tmp_path):

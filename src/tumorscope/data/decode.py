@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from tumorscope.data.arrays import npz_array
 from tumorscope.data.dicom import DICOM_SUFFIXES, open_dicom
 from tumorscope.data.grey import COLOURED, as_stored
-from tumorscope.data.limits import MAX_PIXELS, MAX_VOXELS
+from tumorscope.data.limits import MAX_PIXELS, MAX_VOXELS, refuse_large_slice
 from tumorscope.data.matlab import MATLAB_SUFFIX, read_slice
 from tumorscope.data.nifti import NIFTI_SUFFIXES, open_nifti
 from tumorscope.data.slice_choice import Plane, SliceChoice
@@ -113,6 +113,7 @@ def decode_matlab(path: Path) -> Scan:
         DecodeError: The file cannot be read, or its image is no picture.
     """
     image = read_slice(path, max_pixels=MAX_PIXELS).image
+    refuse_large_slice(str(path), *image.shape[:2])
     return Scan(pixels=as_stored(image, where=str(path)), origin=str(path))
 
 
@@ -262,10 +263,7 @@ def _refuse_frames(path: Path, count: int) -> None:
 
 
 def _refuse_huge(path: Path, image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise DecodeError(
-            f"{path}: {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed.", fault="too_large"
-        )
+    refuse_large_slice(str(path), image.height, image.width)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from tumorscope.errors import DecodeError
 
 MAX_PIXELS = 64_000_000
 """Of one slice."""
+MAX_SIDE = 30_000
+"""Rows or columns of one slice: bringing a narrow strip of millions of rows onto a square grid would take gigabytes."""
 MAX_VOXELS = 256_000_000
 """Of all slices of a volume that is held at once: 640 slices of 632 x 632."""
 MAX_FILE_BYTES = 2**30
@@ -40,12 +42,20 @@ def refuse_large_file(path: Path, size: int) -> None:
         raise DecodeError(f"{path}: {size:,} bytes, more than the {MAX_FILE_BYTES:,} allowed.", fault="too_large")
 
 
+def refuse_large_slice(where: str, rows: int, columns: int) -> None:
+    """Refuse more than `MAX_PIXELS`, or a side beyond `MAX_SIDE`; raises DecodeError."""
+    size = f"{where}: {rows} x {columns} pixels"
+    if rows * columns > MAX_PIXELS:
+        raise DecodeError(f"{size}, more than the {MAX_PIXELS:,} allowed.", fault="too_large")
+    if max(rows, columns) > MAX_SIDE:
+        raise DecodeError(f"{size}, a side longer than the {MAX_SIDE:,} allowed.", fault="too_large")
+
+
 def refuse_large_volume(where: str, rows: int, columns: int, slices: int) -> None:
-    """Refuse sizes that are not positive, or beyond `MAX_PIXELS` a slice or `MAX_VOXELS` in all; raises DecodeError."""
+    """Refuse sizes that are not positive, beyond `refuse_large_slice`, or `MAX_VOXELS` in all; raises DecodeError."""
     if min(rows, columns, slices) < 1:
         raise DecodeError(f"{where}: {slices} slices of {rows} x {columns} pixels; at least one of each is needed.")
-    if rows * columns > MAX_PIXELS:
-        raise DecodeError(f"{where}: {rows} x {columns} pixels, more than the {MAX_PIXELS:,} allowed.", fault="too_large")
+    refuse_large_slice(where, rows, columns)
     if rows * columns * slices > MAX_VOXELS:
         raise DecodeError(
             f"{where}: {slices} slices of {rows} x {columns} pixels, more than the {MAX_VOXELS:,} pixels allowed.",

@@ -151,18 +151,18 @@ def _labelled(path: Path, bundle: Bundle, before: Collection[str], reporter: Rep
     for note in manifest.notes:
         reporter.say(f"  {note}")
     count = len(manifest) + len(manifest.broken)
-    stated = manifest.where(lambda record: record.label in LABELS)
+    stated = [record for record in manifest if record.label in LABELS]
     if len(stated) < len(manifest):
         reporter.say(f"  {len(manifest) - len(stated):,} images show a tumour of unstated type and were left out.")
-    if not len(stated):
+    if not stated:
         return None, count
     with reporter.counting(f"group {path.name}") as progress:
-        grouped = with_folder_sources(audit_groups(stated, progress=progress))
+        grouped = with_folder_sources(audit_groups(manifest.with_records(stated), progress=progress))
     known = {record.group for record in grouped if bundle.has_seen(record.sha256)}
-    new = grouped.where(lambda record: record.group not in known and record.sha256 not in before)
+    new = [record for record in grouped if record.group not in known and record.sha256 not in before]
     if len(new) < len(grouped):
         reporter.say(f"  {len(grouped) - len(new):,} images are of groups that the model was trained on, or came before: left out.")
-    return (new, count - len(new)) if len(new) else (None, count)
+    return (grouped.with_records(new), count - len(new)) if new else (None, count)
 
 
 def _asked(bundle: Bundle, manifest: Manifest, reporter: Reporter, device: Device) -> _Local:

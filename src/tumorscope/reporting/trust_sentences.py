@@ -65,16 +65,13 @@ def local_sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
     tested = found["tested"]
     if tested is None:
         return (*found["sentences"], f"{found['groups']} groups of images are too few to test what is promised.")
-    shares = [
-        (f"finds {percent(tested['sensitivity'])} of the tumours", tested["sensitivity"]),
-        (f"recognises {percent(tested['specificity'])} of the scans without one", tested["specificity"]),
-        (
-            f"gives sets of {number(tested['set_size'], digits=2)} labels that hold the truth for {percent(tested['coverage'])}",
-            tested["coverage"],
-        ),
-        (f"and refuses {percent(tested['refused'])}", tested["refused"]),
-    ]
-    said = ", ".join(words for words, value in shares if value is not None)
+    words = {
+        "sensitivity": "finds {} of the tumours",
+        "specificity": "recognises {} of the scans without one",
+        "coverage": f"gives sets of {number(tested['set_size'], digits=2)} labels that hold the truth for {{}}",
+        "refused": "and refuses {}",
+    }
+    said = ", ".join(what.format(percent(tested[key])) for key, what in words.items() if tested[key] is not None)
     tried = f"On {found['n']} images in five parts, each answered by a calibration on the other four, it {said}."
     return tuple(sentence for sentence in (*found["sentences"], _promise(found["operating_point"]), tried) if sentence)
 

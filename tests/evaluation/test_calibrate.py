@@ -81,7 +81,7 @@ def test_validation_images_are_a_last_resort_and_are_said(answered):
     found = calibrated(answered(split="train"), answered(300, seed=1, split="validation"))
     [sentence] = found.fitted_on["sentences"]
     assert "300 validation images" in sentence
-    assert "chose the epoch" in sentence
+    assert "choose its epoch" in sentence
 
 
 def test_answers_with_nan_or_of_other_lengths_are_refused(answered):

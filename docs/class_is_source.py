@@ -47,7 +47,7 @@ def head_line(place: Path, words: str) -> str:
     found = json.loads((place / MODEL / f"external_{EXTERNAL}_metrics.json").read_text(encoding="utf-8"))
     inside, trust = found["heatmaps"]["answer"]["pointing_game"], found["trust"]
     return (
-        f"{words}\ntumours found {percent(trust['sensitivity'])}, none recognised {percent(trust['specificity'])}\n"
+        f"{words}\ntumours found {percent(trust['sensitivity'])}\nnone recognised {percent(trust['specificity'])}\n"
         f"peak inside the tumour {percent(inside)}"
     )
 
@@ -67,7 +67,8 @@ def draw(places: dict[str, Path]) -> Figure:
         for axes, (recipe, place) in zip(row[1:], places.items(), strict=True):
             finding = predictors[recipe](scan)
             draw_overlay(axes, scan.pixels, finding.heatmap.values, mask)
-            answer = f"{label_info(finding.recommended).display_name}, {percent(finding.probabilities[finding.recommended])}"
+            called, chance = label_info(finding.recommended).display_name, finding.probabilities[finding.recommended]
+            answer = f"recommended: {called}, {percent(chance)}"
             above = f"{head_line(place, RECIPES[recipe])}\n\n" if record is records[0] else ""
             axes.set_title(f"{above}{answer}", loc="left", fontsize=9, color=INK)
     stamp(figure, "Tumorscope · research software, not a medical device · synthetic data, scanners exchanged")

@@ -3,9 +3,9 @@
     python docs/class_is_source.py [--init imagenet] [--out class-is-source]
 
 Two runs on the built-in set, drawn so that scans without a tumour come from another scanner than all others: ordinary fine-tuning
-(`plain`) and the guided recipe (`default`). Both are then asked about other patients under exchanged scanners: above stands what their most probable labels come to, over each scan
-the label that is recommended, which counts a missed tumour as ten false alarms. Runs that are there
-already are used, so the same command goes on where it was stopped.
+(`plain`) and the guided recipe (`default`). Both are then asked about other patients under exchanged scanners. Above stands what
+their most probable labels come to, over each scan the label that is recommended, which counts a missed tumour as ten false alarms.
+Runs that are there already are used, so the same command goes on where it was stopped.
 """
 
 import argparse

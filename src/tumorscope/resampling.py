@@ -65,6 +65,19 @@ def number_groups(groups: Sequence[str]) -> np.ndarray:
     return np.array([number[key] for key in keys], dtype=np.int64)
 
 
+def deal_folds(numbers: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
+    """Return the fold of every image, from 0, int64, shape (n,): groups are dealt at random, as many to each fold as to another.
+
+    Args:
+        numbers: From `number_groups`.
+        folds: How many; with fewer groups, one for each.
+        seed: Of the dealing.
+    """
+    count = int(numbers.max()) + 1
+    dealt: np.ndarray = np.random.default_rng(seed).permutation(count)[numbers] % min(folds, count)
+    return dealt
+
+
 def mean_intervals(
     columns: np.ndarray,
     groups: np.ndarray,

@@ -34,11 +34,7 @@ def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, 
     from tumorscope.reporting.trust_sentences import trust_sentences
 
     folder = RunFolder.at(run)
-    given = {key: value for key, value in changed.items() if value is not None}
-    try:
-        promises = Promises.model_validate({**folder.recipe().promises.model_dump(), **given})
-    except ValidationError as error:
-        raise UsageError(f"{problems_of(error)}.") from error
+    promises = changed_promises(folder.recipe().promises.model_dump(), changed)
     names = []
     for stages, name in each_model(run, reporter, device):
         stages.calibrate(name, promises)
@@ -53,3 +49,16 @@ def calibrate_run(run: Path, changed: Mapping[str, object], reporter: Reporter, 
     page = write_page(folder)
     write_study_report(folder, reporter)
     reporter.say(f"how far to trust it: {page}")
+
+
+def changed_promises(before: Mapping[str, object], changed: Mapping[str, object]) -> Promises:
+    """Return promises with some fields replaced, as the command line's options ask; None keeps a field.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+    given = {key: value for key, value in changed.items() if value is not None}
+    try:
+        return Promises.model_validate({**before, **given})
+    except ValidationError as error:
+        raise UsageError(f"{problems_of(error)}.") from error

@@ -112,7 +112,7 @@ def evaluate_external(folder: RunFolder, names: Sequence[str], reporter: Reporte
                         looks = first_looks(manifest, range(len(manifest)), cache.preprocessing)
                     points, decided = _answered(folder, name, cache, looks, torch_device(device))
                     probabilities = np.mean([one.probabilities for one in decided], axis=0)
-            answers = answers_of(manifest, probabilities)
+            answers = _answers(manifest, probabilities)
             write_external_predictions(
                 answers,
                 folder.model(name) / f"external_{external.name}_predictions.csv",
@@ -189,8 +189,7 @@ def _looked_up(folder: RunFolder, cache: PixelCache) -> np.ndarray:
     return answers
 
 
-def answers_of(manifest: Manifest, probabilities: np.ndarray) -> ExternalAnswers:
-    """Return probabilities, float64, shape (n, 4), with what a manifest of n images says of them."""
+def _answers(manifest: Manifest, probabilities: np.ndarray) -> ExternalAnswers:
     columns = ("path", "label", "source", "group")
     paths, labels, sources, groups = (tuple(getattr(record, name) for record in manifest) for name in columns)
     return ExternalAnswers(paths, labels, sources, groups, probabilities)

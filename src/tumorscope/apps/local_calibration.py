@@ -4,23 +4,22 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from tumorscope import DISCLAIMER
+from tumorscope.apps.calibrating import changed_promises
 from tumorscope.apps.console import Reporter
-from tumorscope.apps.external import answers_of
 from tumorscope.apps.run_folder import RunFolder
 from tumorscope.data.audit.audit import audit_groups
 from tumorscope.data.audit.provenance import with_folder_sources
 from tumorscope.data.pixel_cache import build_pixel_cache
 from tumorscope.data.sources import index_source
-from tumorscope.errors import EvaluationError, OutputError, UsageError
+from tumorscope.errors import EvaluationError, OutputError
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.answering import answer_rows, first_looks
 from tumorscope.evaluation.calibrate import LOCAL, calibrate
@@ -35,28 +34,13 @@ from tumorscope.models.calibration_files import write_calibration
 from tumorscope.models.device import Device, torch_device
 from tumorscope.models.shipped import model_folder
 from tumorscope.predictions import joined_decisions
-from tumorscope.resampling import number_groups
+from tumorscope.resampling import deal_folds, number_groups
 from tumorscope.storage import refuse_closed_folder, write_atomically
-from tumorscope.training.recipe import Promises, problems_of
+from tumorscope.training.recipe import Promises
 
 TESTED_FILE = "local_calibration.json"
 PARTS = 5
 """Into how many parts the groups are cut to test what is promised: each is answered by a calibration that has not seen it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Local:
-    """Labelled images of a place: what the model says of them, what their manifests say, and which images they are.
-
-    Attributes:
-        answered: By the model.
-        answers: With unused probabilities.
-        digests: Short digests of the pixels.
-    """
-
-    answered: Answered
-    answers: ExternalAnswers
-    digests: tuple[str, ...]
 
 
 def calibrate_on(
@@ -87,34 +71,35 @@ def calibrate_on(
     """
     folder = model_folder(model)
     content = read_bundle_json(folder)
-    promises = _promises(content, changed)
+    before = (content.get("calibration") or {}).get("fitted_on", {}).get("promises") or content["recipe"].get("promises") or {}
+    promises = changed_promises(before, changed)
     _refuse_other_content(out, folder, content)
     refuse_closed_folder(out, option="-o")
     bundle = load_bundle(folder)
-    parts: list[_Local] = []
-    left_out, seen = 0, set[str]()
+    parts: list[Answered] = []
+    left_out, digests = 0, list[str]()
     for path in data:
-        manifest, fewer = _labelled(path, bundle, seen, reporter)
+        manifest, fewer = _labelled(path, bundle, set(digests), reporter)
         left_out += fewer
         if manifest is not None:
-            seen |= {record.sha256 for record in manifest}
+            digests += [short_digest(record.sha256) for record in manifest]
             parts.append(_asked(bundle, manifest, reporter, device))
     if not parts:
         raise EvaluationError(
             f"{', '.join(map(str, data))}: no labelled image that the model has not seen. Give scans of your own with their labels."
         )
-    known, local = bundle.calibration.acceptance, _together(parts)
+    known, held = bundle.calibration.acceptance, _together(parts)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    fingerprint = hashlib.sha256("".join(sorted(local.digests)).encode()).hexdigest()
-    fitted = calibrate(known, local.answered, promises, split_fingerprint=fingerprint, created=created)
-    fitted = replace(fitted, fitted_on={**fitted.fitted_on, "images": sorted(set(local.digests))})
+    fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+    fitted = calibrate(known, held, promises, split_fingerprint=fingerprint, created=created)
+    fitted = replace(fitted, fitted_on={**fitted.fitted_on, "images": sorted(set(digests))})
     found = {
         "disclaimer": DISCLAIMER,
         "on": [path.name for path in data],
         **{key: fitted.fitted_on[key] for key in ("n", "groups", "per_label", "sentences", "created")},
         "left_out": left_out,
         "operating_point": fitted.operating_point,
-        "tested": _tested(known, local, promises),
+        "tested": _tested(known, held, promises),
     }
     write_atomically(out / TESTED_FILE, json.dumps(found, indent=1) + "\n")
     for name in (WEIGHTS_FILE, GRAPH_FILE):
@@ -122,14 +107,6 @@ def calibrate_on(
             write_atomically(out / name, (folder / name).read_bytes())
     write_calibration(fitted, out, content=content)  # writes bundle.json last, which makes the folder a bundle
     return found
-
-
-def _promises(content: Mapping[str, Any], changed: Mapping[str, object]) -> Promises:
-    before = (content.get("calibration") or {}).get("fitted_on", {}).get("promises") or content["recipe"].get("promises") or {}
-    try:
-        return Promises.model_validate({**before, **{key: value for key, value in changed.items() if value is not None}})
-    except ValidationError as error:
-        raise UsageError(f"{problems_of(error)}.") from error
 
 
 def _refuse_other_content(out: Path, folder: Path, content: Mapping[str, Any]) -> None:
@@ -159,52 +136,40 @@ def _labelled(path: Path, bundle: Bundle, before: Collection[str], reporter: Rep
     with reporter.counting(f"group {path.name}") as progress:
         grouped = with_folder_sources(audit_groups(manifest.with_records(stated), progress=progress))
     known = {record.group for record in grouped if bundle.has_seen(record.sha256)}
-    new = [record for record in grouped if record.group not in known and record.sha256 not in before]
+    new = [record for record in grouped if record.group not in known and short_digest(record.sha256) not in before]
     if len(new) < len(grouped):
         reporter.say(f"  {len(grouped) - len(new):,} images are of groups that the model was trained on, or came before: left out.")
     return (grouped.with_records(new), count - len(new)) if new else (None, count)
 
 
-def _asked(bundle: Bundle, manifest: Manifest, reporter: Reporter, device: Device) -> _Local:
+def _asked(bundle: Bundle, manifest: Manifest, reporter: Reporter, device: Device) -> Answered:
     with tempfile.TemporaryDirectory(prefix="tumorscope-") as place, reporter.counting("ask the model") as progress:
         cache = build_pixel_cache(manifest, bundle.preprocessing, Path(place))
         rows = np.arange(len(manifest))
         looks = first_looks(manifest, range(len(manifest)), cache.preprocessing)
-        answered = answer_rows(bundle, cache, rows, split=LOCAL, looks=looks, device=torch_device(device), progress=progress)
-    digests = tuple(short_digest(record.sha256) for record in manifest)
-    return _Local(answered, answers_of(manifest, np.zeros((len(manifest), len(LABELS)))), digests)
+        return answer_rows(bundle, cache, rows, split=LOCAL, looks=looks, device=torch_device(device), progress=progress)
 
 
-def _together(parts: Sequence[_Local]) -> _Local:
+def _together(parts: Sequence[Answered]) -> Answered:
     """Join sets; groups of different sets are different, whatever they are called."""
-    groups = tuple(group and f"{number}-{group}" for number, part in enumerate(parts) for group in part.answered.groups)
     features, logits, label_index = (
-        np.concatenate([getattr(part.answered, name) for part in parts]) for name in ("features", "logits", "label_index")
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "logits", "label_index")
     )
-    looks = tuple(look for part in parts for look in part.answered.looks)
-    paths, labels, sources = (
-        tuple(text for part in parts for text in getattr(part.answers, name)) for name in ("paths", "labels", "sources")
-    )
-    unused = np.concatenate([part.answers.probabilities for part in parts])
-    digests = tuple(digest for part in parts for digest in part.digests)
-    answered = Answered(features, logits, label_index, LOCAL, groups, looks)
-    return _Local(answered, ExternalAnswers(paths, labels, sources, groups, unused), digests)
+    groups = tuple(group and f"{number}-{group}" for number, part in enumerate(parts) for group in part.groups)
+    return Answered(features, logits, label_index, LOCAL, groups, tuple(look for part in parts for look in part.looks))
 
 
-def _tested(known: Acceptance | None, local: _Local, promises: Promises) -> dict[str, float | None] | None:
+def _tested(known: Acceptance | None, held: Answered, promises: Promises) -> dict[str, float | None] | None:
     """Return how promises hold on images that they were not fitted on, over all parts; None with too few groups."""
-    numbers = number_groups(local.answered.groups)
-    count = int(numbers.max()) + 1
-    if count < 2 * PARTS:
+    numbers = number_groups(held.groups)
+    if int(numbers.max()) + 1 < 2 * PARTS:
         return None
-    part_of = np.random.default_rng(0).permutation(count)[numbers] % PARTS
-    rows, decided = [], []
+    part_of = deal_folds(numbers, folds=PARTS, seed=0)
+    decided = []
     for part in range(PARTS):
-        inside = np.flatnonzero(part_of == part)
-        others = local.answered.where(np.flatnonzero(part_of != part))
-        fitted = calibrate(known, others, promises, split_fingerprint="", created="")
-        asked = local.answered.where(inside)
-        rows.append(inside)
+        fitted = calibrate(known, held.where(np.flatnonzero(part_of != part)), promises, split_fingerprint="", created="")
+        asked = held.where(np.flatnonzero(part_of == part))
         decided.append(fitted.decide(asked.logits, asked.features, asked.looks))
-    order = np.argsort(np.concatenate(rows))
-    return trust_numbers(local.answers, joined_decisions(decided).where(order))
+    decisions = joined_decisions(decided).where(np.argsort(np.argsort(part_of, kind="stable")))
+    rows, labels = tuple(map(str, range(len(held)))), tuple(LABELS[label] for label in held.label_index)
+    return trust_numbers(ExternalAnswers(rows, labels, ("",) * len(held), held.groups, decisions.probabilities), decisions)

@@ -101,7 +101,7 @@ def fit_acceptance(
     Raises:
         EvaluationError: There are too few images to fit on or to promise anything.
     """
-    each = replace(choices, kept_share=1 - (1 - choices.kept_share) / 2)
+    each = replace(choices, kept_share=_kept_by_each(choices.kept_share))
     of_looks = [
         replace(part, features=numbers, label_index=np.zeros(len(part), dtype=np.int64))
         for part, numbers in zip((training, calibration), looks, strict=True)
@@ -110,6 +110,11 @@ def fit_acceptance(
         looks=fit_familiarity(MAHALANOBIS, *of_looks, choices=replace(each, directions=None)),
         features=fit_familiarity(method, training, calibration, choices=each),
     )
+
+
+def _kept_by_each(kept_share: float) -> float:
+    """Of the two criteria, each of which may refuse half of what both together may."""
+    return 1 - (1 - kept_share) / 2
 
 
 def moved_acceptance(acceptance: Acceptance, held: Answered, *, kept_share: float) -> Acceptance:
@@ -125,7 +130,7 @@ def moved_acceptance(acceptance: Acceptance, held: Answered, *, kept_share: floa
     Raises:
         EvaluationError: There are too few images to promise anything.
     """
-    each = 1 - (1 - kept_share) / 2
+    each = _kept_by_each(kept_share)
     scores = acceptance.looks.score(held.look_numbers, held.logits), acceptance.features.score(held.features, held.logits)
     about = {"threshold_from": held.split, "threshold_images": len(held), "kept_share": each}
     looks, features = (

@@ -8,7 +8,7 @@ import numpy as np
 from tumorscope.evaluation.inputs import checked_groups, checked_logits
 from tumorscope.labels import LABELS
 from tumorscope.models.decisions import scaled_probabilities, softmax
-from tumorscope.resampling import mean_intervals
+from tumorscope.resampling import deal_folds, mean_intervals
 
 BOUNDS = (0.05, 20.0)
 """The temperatures that are looked at."""
@@ -125,8 +125,11 @@ def compare_scalings(logits: np.ndarray, label_index: np.ndarray, *, groups: Seq
     numbers = checked_groups(groups, len(logits))
     count = int(numbers.max()) + 1
     losses = (
-        _held_out_losses(logits, label_index, _folds(count, seed=seed)[numbers]) if count > 1 else np.full((3, len(logits)), np.nan)
+        _held_out_losses(logits, label_index, deal_folds(numbers, folds=FOLDS, seed=seed))
+        if count > 1
+        else np.full((3, len(logits)), np.nan)
     )
+    rarest = np.bincount(label_index, minlength=len(LABELS)).min()
     columns = np.vstack([losses, losses[1] - losses[0], losses[2] - losses[1]])
     intervals = mean_intervals(columns, numbers, shares=False, seed=seed)
     cells = [
@@ -140,7 +143,7 @@ def compare_scalings(logits: np.ndarray, label_index: np.ndarray, *, groups: Seq
         "seed": seed,
         "log_loss": dict(zip((NONE, TEMPERATURE, VECTOR), cells[:3], strict=True)),
         "differences": dict(zip(("temperature_minus_none", "vector_minus_temperature"), cells[3:], strict=True)),
-        "chosen": _chosen(*intervals[3:], every_label=_of_rarest(label_index) >= LEAST_OF_LABEL),
+        "chosen": _chosen(*intervals[3:], every_label=rarest >= LEAST_OF_LABEL),
     }
 
 
@@ -151,11 +154,6 @@ def _targets(logits: np.ndarray, label_index: np.ndarray) -> np.ndarray:
     missing = 1 / (len(logits) + 2) if all_right else 0.0
     targets: np.ndarray = truth * (1 - missing) + (1 - truth) * missing / (len(LABELS) - 1)
     return targets
-
-
-def _folds(count: int, *, seed: int) -> np.ndarray:
-    folds: np.ndarray = np.random.default_rng(seed).permutation(count) % min(FOLDS, count)
-    return folds
 
 
 def _held_out_losses(logits: np.ndarray, label_index: np.ndarray, folds: np.ndarray) -> np.ndarray:
@@ -173,10 +171,6 @@ def _held_out_losses(logits: np.ndarray, label_index: np.ndarray, folds: np.ndar
         for row, probabilities in zip(losses, answers, strict=True):
             row[held] = -np.log(np.maximum(probabilities[np.arange(len(held)), label_index[held]], np.finfo(np.float64).tiny))
     return losses
-
-
-def _of_rarest(label_index: np.ndarray) -> int:
-    return int(np.bincount(label_index, minlength=len(LABELS)).min())
 
 
 def _chosen(over_none: list[float] | None, over_temperature: list[float] | None, *, every_label: bool) -> str:

@@ -32,7 +32,7 @@ def write_list(manifest: Manifest, records: Iterable[Record], path: Path) -> Pat
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "label", "group", "source"))
-        writer.writerows((manifest.locate(one.path).resolve(), one.label, one.group, one.source) for one in records)
+        writer.writerows(((manifest.root / one.path).absolute(), one.label, one.group, one.source) for one in records)
     return path
 
 
@@ -63,6 +63,7 @@ def main() -> None:
         for new in (given.out / BUNDLE_FILE, *given.out.glob(PATTERN)):
             shutil.copy(new, copy / NETWORK)
         tumorscope("evaluate", copy)
+        tumorscope("explain", copy)  # its answers are the calibrated ones now
         tumorscope("card", given.out, "--evidence", copy, "-o", given.out / "CARD.md")
 
 

@@ -103,9 +103,35 @@ def test_confounded_is_about_the_built_in_set_only(banded_folder, tmp_path):
         invoke("run", "--data", banded_folder, "--confounded", "--out", tmp_path / "run")
 
 
-def test_nothing_external_is_refused(banded_folder, tmp_path):
-    with pytest.raises(EvaluationError, match="Nothing is external"):
-        invoke("run", "--data", banded_folder, "--out", tmp_path / "run", "--test", banded_folder / "Training", *SMALL)
+def test_nothing_external_is_refused_every_time(banded_folder, tmp_path):
+    for _ in range(2):
+        with pytest.raises(EvaluationError, match="Nothing is external"):
+            invoke("run", "--data", banded_folder, "--out", tmp_path / "run", "--test", banded_folder / "Training", *SMALL)
+
+
+def test_a_set_that_a_kill_left_unprepared_is_prepared_by_the_same_command(banded_folder, other, tmp_path):
+    def killed(*given, **named):
+        raise KeyError("killed")
+
+    command = ("run", "--data", banded_folder, "--out", tmp_path / "run", "--test", other, *SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tumorscope.apps.experiment.prepare_external_of", killed)
+        with pytest.raises(KeyError, match="killed"):
+            invoke(*command)
+    invoke(*command)
+    assert (tmp_path / "run" / "cnn" / "external_other_metrics.json").is_file()
+
+
+def test_an_external_set_does_not_train_where_all_is_split_anew(banded_folder, other, tmp_path):
+    with (banded_folder / "own.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "label", "group"))
+        for picture in sorted((banded_folder / "Training").rglob("*.png")):
+            writer.writerow((picture.relative_to(banded_folder), picture.parent.name, picture.stem))
+    out = tmp_path / "run"
+    invoke("run", "--data", banded_folder / "own.csv", "--protocol", "regroup", "--out", out, "--test", other, *SMALL)
+    assert not any("other" in record.path for record in read_manifest(out / "manifest.csv"))
+    assert json.loads((out / "cnn" / "external_other_metrics.json").read_text())["n"] == 6
 
 
 def test_tumours_of_unstated_type_cannot_train(other, tmp_path):

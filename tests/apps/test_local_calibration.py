@@ -135,3 +135,13 @@ def test_limits_move_to_where_the_new_images_lie_and_nothing_else_does():
     assert refused[1] < 0.15
     for name, values in known.features.arrays.items():
         np.testing.assert_array_equal(moved.features.arrays[name], values)
+
+
+def test_few_images_leave_the_limits_as_they_were_and_say_so():
+    known = calibrate(answers(400, seed=0), answers(200, seed=1), Promises(), split_fingerprint="", created="").acceptance
+    few = calibrate(known, answers(30, seed=2), Promises(), split_fingerprint="", created="")
+    assert few.acceptance is known
+    assert any("that limit is the old one" in sentence for sentence in few.fitted_on["sentences"])
+    many = calibrate(known, answers(60, seed=2), Promises(), split_fingerprint="", created="")
+    assert many.acceptance is not known
+    assert not any("the old one" in sentence for sentence in many.fitted_on["sentences"])

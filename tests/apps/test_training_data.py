@@ -1,7 +1,9 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.training_data import training_images
@@ -70,6 +72,28 @@ def test_an_outline_that_cannot_be_read_is_none(cache, tmp_path):
     assert not images.masks[first].any()
     parents = next(tmp_path.rglob("parents.csv")).read_text()
     assert records[first].path not in parents
+
+
+def test_where_nothing_has_room_tumours_are_erased_instead(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tumorscope.data.counterfactual.making.place_elsewhere", lambda *given, **named: None)
+    images = training_images(cache, recipe(), tmp_path, Reporter())
+    kinds = {flag for record in images.edited.manifest for flag in record.flags}
+    assert {"erased", "transplanted"} <= kinds
+    assert kinds.isdisjoint({"erased_elsewhere", "transplanted_healthy"})
+    assert re.search(r"made of them: \d+ erased, \d+ transplanted\.", capsys.readouterr().err)
+
+
+def test_an_outline_corrected_in_place_is_drawn_anew(cache, tmp_path):
+    first = next(row for row, record in enumerate(cache.manifest) if record.mask and record.split == "train")
+    mask = tmp_path / "mask.png"
+    records = [replace(record, mask=str(mask)) if row == first else record for row, record in enumerate(cache.manifest)]
+    marked = cache.with_manifest(cache.manifest.with_records(records))
+    Image.fromarray(np.zeros((160, 160), dtype=np.uint8)).save(mask)
+    before = training_images(marked, recipe(), tmp_path, Reporter())
+    Image.fromarray(np.pad(np.full((60, 60), 255, dtype=np.uint8), 50)).save(mask)
+    after = training_images(marked, recipe(), tmp_path, Reporter())
+    assert [images.masks[first].any() for images in (before, after)] == [False, True]
+    assert before.edited.manifest.root != after.edited.manifest.root
 
 
 def test_guided_network_is_trained_and_remembers_only_true_images(cache, tmp_path):

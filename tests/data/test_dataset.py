@@ -182,6 +182,12 @@ def test_balanced_epochs_draw_every_class_as_often(banded_cache):
     assert np.bincount(labels) / len(labels) == pytest.approx([0.25] * 4, abs=0.04)
 
 
+def test_a_class_without_images_is_drawn_never(banded_cache):
+    lone = banded_cache.manifest.where(lambda record: record.label != LABELS[2])
+    loader = training_batches(TrainingImages(banded_cache.with_manifest(lone)), batch_size=16, seed=1, balanced=True)
+    assert {label for batch in loader for label in batch.labels.tolist()} == {0, 1, 3}
+
+
 def test_masks_of_another_size_are_refused(banded_cache):
     with pytest.raises(ManifestError, match="one for each image"):
         TrainingImages(banded_cache, np.zeros((80, 32, 32), dtype=bool))

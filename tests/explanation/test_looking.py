@@ -7,6 +7,7 @@ import torch
 from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.explanation.looking import Looker
 from tumorscope.explanation.placement import place
+from tumorscope.models.calibration import Calibration
 from tumorscope.models.network import NETWORKS, build
 from tumorscope.scan import Scan
 
@@ -52,6 +53,18 @@ def test_a_batch_is_answered_as_one_by_one_and_looking_changes_no_answer(name):
     np.testing.assert_allclose(alone.probabilities[0], looked.probabilities[34], atol=1e-5)
     np.testing.assert_allclose(alone.maps[0], looked.maps[34], atol=1e-5)
     assert looked.maps_of(looked.predicted_index).shape == looked.maps.shape[:1] + looked.maps.shape[2:]
+
+
+def test_the_answer_is_the_one_that_calibration_gives():
+    torch.manual_seed(0)
+    network, size = build("cnn"), Preprocessing(image_size=64)
+    grids = np.random.default_rng(0).integers(0, 255, (5, 64, 64)).astype(np.uint8)
+    raw = Looker(network, size).look(grids)
+    moved = Looker(network, size, calibration=Calibration(scales=(1.0,) * 4, offsets=(50.0, 0.0, 0.0, 0.0))).look(grids)
+    assert 0 not in raw.predicted_index
+    assert set(moved.predicted_index) == {0}
+    np.testing.assert_array_equal(moved.maps_of(moved.predicted_index), raw.maps[:, 0])
+    np.testing.assert_array_equal(moved.logits, raw.logits)
 
 
 def test_a_map_is_placed_where_the_cells_lie_and_not_in_tiles():

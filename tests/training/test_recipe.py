@@ -76,3 +76,9 @@ def test_only_mobilenet_at_stride_16_can_be_joined():
     recipe = load_recipe("default").to_toml()
     with pytest.raises(RecipeError, match="only mobilenet_v2 can, with output_stride = 16"):
         parse_recipe(recipe.replace("output_stride = 16", "output_stride = 32"), where="test")
+
+
+def test_patience_needs_the_best_epoch():
+    recipe = load_recipe("default").to_toml()
+    with pytest.raises(RecipeError, match="the last of the epochs that were no better"):
+        parse_recipe(recipe.replace('keep = "last"', 'keep = "last"\npatience_epochs = 3'), where="test")

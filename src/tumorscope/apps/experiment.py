@@ -136,6 +136,8 @@ def prepare(choices: Choices, reporter: Reporter, *, seen: frozenset[str] = froz
     if folder.is_prepared:
         refuse_other_choices(folder, choices)
         reporter.say(f"{folder.path}: going on with the run that is there")
+        for path in choices.tests:  # a kill, or a set that is refused, may have come between the run and these
+            prepare_external_of(folder, path, reporter, seen=seen)
         return folder
     refuse_foreign_files(folder)
     refuse_closed_folder(folder.path, option="--out")
@@ -165,8 +167,9 @@ def prepare_external_of(folder: RunFolder, path: Path, reporter: Reporter, *, se
 
 
 def _with_external_test(manifest: Manifest, choices: Choices, reporter: Reporter, seen: frozenset[str]) -> Manifest:
-    """Where no test split and no folds are asked for, the external images of the four labels are the test split."""
-    if not choices.tests or choices.folds is not None or any(record.split == "test" for record in manifest):
+    """Where a test split is neither there nor asked for, the external images of the four labels are it."""
+    cut = choices.folds is not None or choices.protocol == "regroup"
+    if not choices.tests or cut or any(record.split == "test" for record in manifest):
         return manifest
     from tumorscope.data.audit.audit import audit_groups, outside_of
     from tumorscope.models.bundle_files import short_digest
@@ -177,7 +180,12 @@ def _with_external_test(manifest: Manifest, choices: Choices, reporter: Reporter
             other = index_source(path, progress=progress)
         _, rest, _ = outside_of(manifest, other)
         grouped = [] if rest is None else _absolute_records(audit_groups(rest))
-        usable = [record for record in grouped if record.label in LABELS and short_digest(record.sha256) not in seen]
+        known = {record.path for record in joined}
+        usable = [
+            record
+            for record in grouped
+            if record.label in LABELS and record.path not in known and short_digest(record.sha256) not in seen
+        ]
         joined += [replace(record, split="test", fold=None) for record in usable]
         notes.append(
             f"All of {manifest.root.name} is training and validation: the test split is the {len(usable)} of {len(other)} images "

@@ -23,6 +23,7 @@ from tumorscope.explanation.looking import Looker
 from tumorscope.manifest import Manifest
 from tumorscope.models.bundle import Bundle, load_bundle
 from tumorscope.models.bundle_files import read_bundle_json
+from tumorscope.models.calibration_files import made_from
 from tumorscope.models.device import Device, torch_device
 from tumorscope.storage import write_atomically
 
@@ -69,8 +70,8 @@ def explain_into(order: ExplainOrder, cache: PixelCache, reporter: Reporter, dev
     bundle = load_bundle(order.model)
     torch_on = torch_device(device)
     other = None if order.against is None else _same_network(order, bundle)
-    other_looker = None if other is None else Looker(other.network, other.preprocessing, torch_on)
-    looker = Looker(bundle.network, bundle.preprocessing, torch_on)
+    other_looker = None if other is None else Looker(other.network, other.preprocessing, torch_on, other.calibration)
+    looker = Looker(bundle.network, bundle.preprocessing, torch_on, bundle.calibration)
     with reporter.counting(f"explain {bundle.name}") as progress:
         found = explain(looker, cache, order.choices, other=other_looker, progress=progress)
     content = {
@@ -128,7 +129,7 @@ def _stamp(order: ExplainOrder, manifest: Manifest) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "tumorscope": __version__,
-        "weights_sha256": read_bundle_json(order.model)["weights_sha256"],
+        **made_from(read_bundle_json(order.model)),
         "images_sha256": hashlib.sha256(repr(facts).encode()).hexdigest(),
         "against": against,
         **choices,
@@ -137,7 +138,7 @@ def _stamp(order: ExplainOrder, manifest: Manifest) -> dict[str, Any]:
 
 def _covers(stored: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether what is stored was measured at least as widely as what is wanted."""
-    same = ("schema_version", "tumorscope", "weights_sha256", "images_sha256", "split", "limit", "seed")
+    same = ("schema_version", "tumorscope", "weights_sha256", "calibrated", "images_sha256", "split", "limit", "seed")
     if any(stored.get(key) != wanted[key] for key in same):
         return False
     more = stored["sample"] >= wanted["sample"] and stored["method_images"] >= wanted["method_images"]

@@ -139,7 +139,7 @@ def _answered(
     for part in fold_folders(folder):
         bundle = load_bundle(part.model(name))
         _refuse_seen(bundle, cache.manifest)
-        looker = Looker(bundle.network, bundle.preprocessing, device)
+        looker = Looker(bundle.network, bundle.preprocessing, device, bundle.calibration)
         looked = looker.look(cache.grids)
         decided.append(bundle.calibration.decide(looked.logits, looked.features, looks))
         points.append(points_of(looker, looked, outlines))
@@ -183,7 +183,8 @@ def _looked_up(folder: RunFolder, cache: PixelCache) -> np.ndarray:
     """The label of the most similar image that a model could have learnt from, as if it were sure of it."""
     known = build_pixel_cache(folder.manifest(), folder.recipe().preprocessing, folder.cache_path)
     folds = folder.state().folds
-    rows = np.array([row for row, record in enumerate(known.manifest) if folds is not None or record.split != "test"])
+    learnt = ("train", "validation", "test") if folds is not None else ("train", "validation")  # every image trains some fold
+    rows = np.array([row for row, record in enumerate(known.manifest) if record.split in learnt])
     index, _ = nearest(known.grids[rows], cache.grids)
     answers: np.ndarray = np.eye(len(LABELS))[known.label_index[rows][index]]
     return answers

@@ -1,12 +1,13 @@
 """From a run's decoded images to what its networks are trained on: outlines drawn, counterfactual scans made."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tumorscope.apps.console import Reporter
-from tumorscope.data.counterfactual import SHARES, TRANSPLANTED, TRANSPLANTED_HEALTHY, write_counterfactuals
+from tumorscope.data.counterfactual import KINDS, SHARES, TRANSPLANTED, TRANSPLANTED_HEALTHY, write_counterfactuals
 from tumorscope.data.pixel_cache import PixelCache, build_mask_cache, build_pixel_cache
 from tumorscope.data.training_images import TrainingImages, edited_count
 from tumorscope.labels import NO_TUMOUR
@@ -42,7 +43,9 @@ def training_images(cache: PixelCache, recipe: Recipe, place: Path, reporter: Re
         return TrainingImages(cache, masks)
     edited = _edited(_usable(cache.manifest, usable), recipe, place / COUNTERFACTUALS, reporter)
     grids = build_pixel_cache(edited, cache.preprocessing, place)
-    reporter.say(f"  {outlined:,} training images have a tumour outline; {len(edited):,} counterfactual scans were made of them.")
+    kinds = Counter(kind for record in edited for kind in record.flags if kind in KINDS)
+    made = ", ".join(f"{kinds[kind]:,} {kind.replace('_', ' ')}" for kind in KINDS if kinds[kind])
+    reporter.say(f"  {outlined:,} training images have a tumour outline; counterfactual scans made of them: {made}.")
     return TrainingImages(cache, masks, grids, build_mask_cache(edited, cache.preprocessing, place))
 
 

@@ -158,7 +158,8 @@ def training_batches(
         images: Decoded images.
         batch_size: Images per batch, over all processes.
         seed: Shuffles, together with the sampler's epoch.
-        balanced: Whether every label is drawn as often as every other, some images then more than once an epoch.
+        balanced: Whether every label is drawn as often as every other from the images that are not edited, some of them then more
+            than once an epoch.
         edited_share: Share of counterfactual scans in an epoch, 0 to below 1; without any such scans there are none.
         part: What this process takes of every batch.
     """
@@ -168,7 +169,7 @@ def training_batches(
         rows,
         batch_size=batch_size,
         seed=seed,
-        weights=(1 / np.bincount(labels))[labels] if balanced else None,
+        weights=(1 / np.maximum(np.bincount(labels), 1))[labels] if balanced else None,
         edited=images.edited_rows,
         edited_share=edited_share,
         part=part,

@@ -147,6 +147,17 @@ def read_mask(manifest: Manifest, record: Record, shape: tuple[int, int]) -> np.
     return mask
 
 
+def mask_version(manifest: Manifest, record: Record) -> str:
+    """Return what changes when a record's mask does: its cell, with size and time of change of the file that it names."""
+    if not record.mask or is_outline(record.mask):
+        return record.mask
+    try:
+        status = manifest.locate(record.mask).stat()
+    except OSError:
+        return record.mask
+    return f"{record.mask}\t{status.st_size}\t{status.st_mtime_ns}"
+
+
 def _matlab_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Return the mask that a MATLAB file holds, else what its border encloses."""
     content = read_slice(path, max_pixels=MAX_PIXELS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tumorscope.data.decode import decode_record, read_mask
+from tumorscope.data.decode import decode_record, mask_version, read_mask
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.errors import DecodeError, ManifestError
 from tumorscope.labels import LABELS
@@ -146,7 +146,7 @@ def _key(manifest: Manifest, preprocessing: Preprocessing, *, masks: bool = Fals
     for record in manifest:
         digest.update(record.sha256.encode())
         if masks:
-            digest.update(f"\t{record.mask}\n".encode())
+            digest.update(f"\t{mask_version(manifest, record)}\n".encode())
     return digest.hexdigest()[:16]
 
 

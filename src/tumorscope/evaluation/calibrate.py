@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import asdict
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
 from tumorscope.evaluation.answered import Answered
 from tumorscope.evaluation.conformal import fit_quantiles
@@ -22,6 +22,7 @@ SLACK = 1e-6
 """By how much the threshold lies below the score of the tumour that sets it: another engine rounds otherwise, and must find it."""
 
 FEW = 100
+Refusal = Literal["none", "as it was", "fitted"]
 LOCAL = "local"
 """The split of images that were given to calibrate on, in what is stored."""
 
@@ -78,7 +79,7 @@ def calibrate(
             scalings,
             split_fingerprint=split_fingerprint,
             created=created,
-            refuses=acceptance is not None,
+            refusal="none" if acceptance is None else "as it was" if acceptance is known else "fitted",
         ),
     )
 
@@ -88,11 +89,12 @@ def _stored_point(point: OperatingPoint | None) -> dict[str, Any] | None:
 
 
 def _acceptance(known: Answered | Acceptance | None, held: Answered, promises: Promises) -> Acceptance | None:
-    """Fit what tells images unlike those of training; None where the images are too few to keep the promised share."""
-    if known is None or len(held) < ceil(2 / (1 - promises.kept)):
-        return None
+    """Fit what tells images unlike those of training; too few of them to keep the promised share leave it as it was, or None."""
+    few = len(held) < ceil(2 / (1 - promises.kept))
     if isinstance(known, Acceptance):
-        return moved_acceptance(known, held, kept_share=promises.kept)
+        return known if few else moved_acceptance(known, held, kept_share=promises.kept)
+    if known is None or few:
+        return None
     if len(known) < FEW:
         return None
     looks = known.look_numbers, held.look_numbers
@@ -100,7 +102,7 @@ def _acceptance(known: Answered | Acceptance | None, held: Answered, promises: P
 
 
 def _fitted_on(
-    held: Answered, promises: Promises, scalings: dict[str, Any], *, split_fingerprint: str, created: str, refuses: bool
+    held: Answered, promises: Promises, scalings: dict[str, Any], *, split_fingerprint: str, created: str, refusal: Refusal
 ) -> dict[str, Any]:
     counted = Counter(LABELS[label] for label in held.label_index)
     return {
@@ -112,17 +114,17 @@ def _fitted_on(
         "created": created,
         "promises": promises.model_dump(mode="json"),
         "scalings": scalings,
-        "sentences": list(fit_sentences(held.split, counted, refuses=refuses)),
+        "sentences": list(fit_sentences(held.split, counted, refusal=refusal)),
     }
 
 
-def fit_sentences(split: str, counted: Counter[str], *, refuses: bool = True) -> tuple[str, ...]:
+def fit_sentences(split: str, counted: Counter[str], *, refusal: Refusal = "fitted") -> tuple[str, ...]:
     """Return what a user must know of the images that a calibration was fitted on.
 
     Args:
         split: Which split they are.
         counted: Images of every label.
-        refuses: Whether what is unlike the training images is refused.
+        refusal: Of what is unlike the training images: `none`, `fitted` now, or `as it was` before.
     """
     n = sum(counted.values())
     sentences = []
@@ -137,7 +139,9 @@ def fit_sentences(split: str, counted: Counter[str], *, refuses: bool = True) ->
         )
     if n < FEW:
         sentences.append(f"Only {n} images were there to fit on, so every promise below is a rough one.")
-    if not refuses:
+    if refusal == "as it was":
+        sentences.append("They are too few to say how far from the training images a scan may lie: that limit is the old one.")
+    if refusal == "none":
         sentences.append(
             "Images unlike those of training are not refused: nothing is known of these, or too few were there to fit on."
         )

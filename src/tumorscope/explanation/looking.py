@@ -11,6 +11,7 @@ from tumorscope.data.preprocess import Framing, Preprocessing
 from tumorscope.explanation.attention import peak_of
 from tumorscope.explanation.placement import place
 from tumorscope.labels import LABELS
+from tumorscope.models.calibration import Calibration
 from tumorscope.models.device import images_per_pass
 from tumorscope.models.network import CellGrid, Classifier
 
@@ -56,12 +57,14 @@ class Looker:
         network: Evaluated in float32.
         preprocessing: Holds mean and deviation, and the size of a grid.
         device: Of torch.
+        calibration: What makes probabilities of the network's logits, so that its answer here is the one that users get.
         cells: Where the cells of its feature map lie on a grid.
     """
 
     network: Classifier
     preprocessing: Preprocessing
     device: torch.device = CPU
+    calibration: Calibration = field(default_factory=Calibration)
     cells: CellGrid = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,23 +73,24 @@ class Looker:
 
     def look(self, grids: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> Looked:
         """Return answers and maps for grids, uint8, shape (n, size, size), n at least 1."""
-        probabilities, maps, logits, features, done = [], [], [], [], 0
+        maps, logits, features, done = [], [], [], 0
         with torch.inference_mode():
             for images in self._passes(grids):
                 answer = self.network.answer(images)
-                probabilities.append(_shares(answer.logits))
                 maps.append(answer.maps.cpu().numpy())
                 logits.append(answer.logits.float().cpu().numpy())
                 features.append(answer.features.float().cpu().numpy())
                 done += len(images)
                 if progress is not None:
                     progress(done, len(grids))
-        return Looked(*map(np.concatenate, (probabilities, maps, logits, features)))
+        raw = np.concatenate(logits)
+        return Looked(self.calibration.probabilities(raw), np.concatenate(maps), raw, np.concatenate(features))
 
     def ask(self, grids: np.ndarray) -> np.ndarray:
         """Return probabilities alone, float64, shape (n, 4)."""
         with torch.inference_mode():
-            return np.concatenate([_shares(self.network(images)) for images in self._passes(grids)])
+            raw = np.concatenate([self.network(images).float().cpu().numpy() for images in self._passes(grids)])
+        return self.calibration.probabilities(raw)
 
     def _passes(self, grids: np.ndarray) -> Iterator[torch.Tensor]:
         """The network's inputs, as many at once as its device takes well."""
@@ -115,9 +119,3 @@ class Looker:
             return None
         row, column = (min(max(grid.start + grid.stride * cell, 0.0), last) for cell in highest)
         return row, column
-
-
-def _shares(logits: torch.Tensor) -> np.ndarray:
-    """Logits to probabilities, float64."""
-    shares: np.ndarray = logits.double().softmax(dim=1).cpu().numpy()
-    return shares

@@ -119,7 +119,7 @@ def _images(images: Mapping[str, Mapping[str, int]] | None, *, seen: int) -> lis
         *rows,
         f"| **all** | {_counts(together)} |",
         "",
-        "Images for training and for choosing the epoch, copies among them.",
+        "Images for training and for validation, copies among them.",
     ]
 
 
@@ -190,7 +190,7 @@ def training_section(model: CardModel) -> list[str]:
         "optimizer": choice.get("optimizer"),
         "highest learning rate": choice.get("learning_rate"),
         "images per step": choice.get("batch_size"),
-        "images per class": "drawn equally often" if choice.get("balanced") else "as they come",
+        "images per class": "drawn equally often, edited ones added" if choice.get("balanced") else "as they come",
         "image size in pixels": value_at(content, "preprocessing", "image_size"),
         "framing": value_at(content, "preprocessing", "frame"),
         "output stride in pixels": content.get("output_stride"),

@@ -68,7 +68,7 @@ class TrainingModule(lightning.LightningModule):
         return Batch(normalise(images, self.recipe.preprocessing), labels, masks)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss of a batch, and how many of its images are answered right."""
+        """Return the loss of a batch, how many images it holds, and how many of those of stated label are answered right."""
         feature_map = self.network.features(batch.images)
         logits = self.network.classify(feature_map).float()
         loss = classification_loss(logits, batch.labels, smoothing=self.choice.label_smoothing)
@@ -79,7 +79,7 @@ class TrainingModule(lightning.LightningModule):
         if self._team.size > 1:
             loss = loss * self._share(batch_idx)
         correct = (logits.argmax(dim=1) == batch.labels)[stated].sum()
-        return {"loss": loss, "mean_loss": mean, "correct": correct, "seen": stated.sum()}
+        return {"loss": loss, "mean_loss": mean, "images": len(batch.labels), "correct": correct, "stated": stated.sum()}
 
     def _share(self, batch_idx: int) -> float:
         """How much this process's mean loss counts in a step."""

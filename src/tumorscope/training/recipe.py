@@ -43,7 +43,8 @@ class NetworkRecipe(BaseModel):
             where the rate falls to nothing the last epochs differ by little, and a few validation images cannot tell them apart.
         frozen_blocks: First blocks of the feature extractor that keep the weights they start from; the statistics of their
             normalisation follow the images. None do where weights start at random.
-        balanced: Whether every class is drawn equally often in training, whatever its number of images.
+        balanced: Whether every class is drawn equally often in training, whatever its number of images; the counterfactual scans
+            come on top, mostly without a tumour.
         guidance: What outlines add to the loss, where images have one.
     """
 
@@ -69,6 +70,12 @@ class NetworkRecipe(BaseModel):
     frozen_blocks: int = Field(default=0, ge=0, le=18)
     balanced: bool = False
     guidance: Guidance = Guidance()
+
+    @model_validator(mode="after")
+    def _stops_where_it_keeps(self) -> "NetworkRecipe":
+        if self.keep == "last" and self.patience_epochs is not None:
+            raise ValueError('keep = "last" with patience_epochs would keep the last of the epochs that were no better')
+        return self
 
     def size_at(self, epoch: int, *, image_size: int) -> int:
         """Return the training resolution in pixels of one epoch, counted from 0."""
@@ -130,7 +137,8 @@ class Recipe(BaseModel):
         name: What it is called in reports.
         seed: Of the split, the weights, the order and the augmentation.
         precision: `float32`, or `bfloat16`: mixed precision where the device has it in hardware, else float32.
-        validation_share: Part of the training images that chooses the epoch.
+        validation_share: Part of the training images that draws the curves of validation, and chooses the epoch where `keep` is
+            `best`.
         calibration_share: Part of the training images that fits what probabilities mean and that nothing else sees; 0 for none.
         test_share: Part of all images held out where the data have no test split of their own.
         preprocessing: What happens to every scan before the network.

@@ -44,7 +44,7 @@ class Recorder(Callback):
         self._team = team
         self._clock = 0.0
         self._train_s = 0.0
-        self._sums = (0.0, 0, 0)
+        self._sums = (0.0, 0, 0, 0)
 
     @property
     def best(self) -> EpochRow:
@@ -73,7 +73,7 @@ class Recorder(Callback):
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._clock = time.monotonic()
-        self._sums = (0.0, 0, 0)
+        self._sums = (0.0, 0, 0, 0)
 
     def on_train_batch_end(
         self,
@@ -83,25 +83,26 @@ class Recorder(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        loss, seen = float(outputs["mean_loss"]), int(outputs["seen"])
+        loss = float(outputs["mean_loss"])
+        images, correct, stated = (int(outputs[name]) for name in ("images", "correct", "stated"))
         if self._team.leads:  # it sees the others' too: one step later in its own loss, or at the end of the epoch
             _refuse_divergence(loss, trainer.current_epoch + 1)
-        self._sums = (self._sums[0] + loss * seen, self._sums[1] + int(outputs["correct"]), self._sums[2] + seen)
+        before = self._sums
+        self._sums = (before[0] + loss * images, before[1] + images, before[2] + correct, before[3] + stated)
         self._train_s = time.monotonic() - self._clock
         if self._progress is not None:
             self._progress(self._step_progress(trainer, batch_idx + 1))
 
     def _step_progress(self, trainer: lightning.Trainer, step: int) -> StepProgress:
-        loss, correct, seen = self._sums
-        seen = max(1, seen)  # a small part of a batch may hold no image of stated type
+        loss, images, correct, stated = self._sums
         return StepProgress(
             epoch=trainer.current_epoch + 1,
             epochs=self._choice.epochs,
             step=step,
             steps=int(trainer.num_training_batches),
-            loss=loss / seen,
-            accuracy=correct / seen,
-            images_per_s=seen * self._team.size / max(self._train_s, 1e-9),
+            loss=loss / images,
+            accuracy=_share(correct, stated),
+            images_per_s=images * self._team.size / max(self._train_s, 1e-9),
         )
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -129,20 +130,20 @@ class Recorder(Callback):
         write_history(self.rows, self._folder / HISTORY_FILE)
 
     def _row(self, trainer: lightning.Trainer, module: TrainingModule, parts: list[Any]) -> EpochRow:
-        loss, correct, seen = (sum(column) for column in zip(*(sums for sums, _ in parts), strict=True))
+        loss, images, correct, stated = (sum(column) for column in zip(*(sums for sums, _ in parts), strict=True))
         _refuse_divergence(loss, trainer.current_epoch + 1)
         logits, labels = (torch.cat(column) for column in zip(*(answers for _, answers in parts), strict=True))
         validation_loss, validation_accuracy, found = validation_result(logits, labels)
         return EpochRow(
             epoch=trainer.current_epoch + 1,
-            train_loss=loss / seen,
-            train_accuracy=correct / seen,
+            train_loss=loss / images,
+            train_accuracy=_share(correct, stated),
             validation_loss=validation_loss,
             validation_accuracy=validation_accuracy,
             validation_tumour_sensitivity=found,
             learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
             image_size=module.train_size,
-            images_per_s=seen / max(self._train_s, 1e-9),
+            images_per_s=images / max(self._train_s, 1e-9),
             duration_s=time.monotonic() - self._clock,
         )
 
@@ -151,6 +152,11 @@ class Recorder(Callback):
             return False
         lowest = min(self.rows, key=lambda row: row.validation_loss)
         return self.rows[-1].epoch - lowest.epoch >= self._choice.patience_epochs
+
+
+def _share(correct: int, stated: int) -> float:
+    """Accuracy on the images of stated label; 0 where a small part of an epoch holds none."""
+    return correct / max(1, stated)
 
 
 def _refuse_divergence(loss: float, epoch: int) -> None:

@@ -89,8 +89,9 @@ def train(
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
-    network.load_state_dict(load_file(state / BEST_FILE))
-    return _bundle(network.cpu().eval(), recorder, images, recipe, start, processes=team.size)
+    kept = _built(recipe, name)  # a new one: Lightning leaves layers of its own where processes normalised batches together
+    kept.load_state_dict(load_file(state / BEST_FILE))
+    return _bundle(kept.eval(), recorder, images, recipe, start, processes=team.size)
 
 
 def help_train(images: TrainingImages, recipe: Recipe, *, name: str, folder: Path, device: Device = "auto", team: Team) -> None:

@@ -87,12 +87,26 @@ class Workshop:
     def make(self, number: int) -> Counterfactual:
         """Return the counterfactual scan of a number from 0 on; pairs of records in which nothing has room are passed over.
 
+        Where a kind has no room in many pairs, a tumour is erased instead, for which there is always room, if that is a kind asked
+        for.
+
         Raises:
             DataError: Nothing had room in many pairs.
             DecodeError: A record cannot be read.
         """
         rng = np.random.default_rng((self.seed, number))
         kind = str(rng.choice(self.kinds, p=self.weights))
+        made = self._made(kind, rng)
+        if made is None and kind != ERASED and ERASED in self.kinds:
+            made = self._made(ERASED, rng)
+        if made is None:
+            raise DataError(
+                f"{self.manifest.root}: no room for a scan of kind {kind} in {_TRIES} pairs of images. Ask for none of "
+                "that kind, or set counterfactual_share = 0 in the recipe."
+            )
+        return made
+
+    def _made(self, kind: str, rng: np.random.Generator) -> Counterfactual | None:
         for _ in range(_TRIES):
             of_label = self.by_label[self._draw_label(kind, rng)]
             tumour = of_label[int(rng.integers(len(of_label)))]
@@ -100,9 +114,7 @@ class Workshop:
             made = self._make(kind, tumour, host, seed=int(rng.integers(2**31)))
             if made is not None:
                 return made
-        raise DataError(
-            f"{self.manifest.root}: no room for a scan of kind {kind} in {_TRIES} pairs of images. Ask for a share of 0 of it."
-        )
+        return None
 
     def _draw_label(self, kind: str, rng: np.random.Generator) -> str:
         parts = np.array([_ERASED_OF[label] if kind == ERASED else 1.0 for label in self.by_label])

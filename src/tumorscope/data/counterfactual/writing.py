@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from tumorscope.data.counterfactual.making import SHARES, Counterfactual, Workshop, parents_of
+from tumorscope.data.decode import mask_version
 from tumorscope.errors import ManifestError
 from tumorscope.manifest import SLICE_GROUP, Manifest, Record, read_manifest, write_manifest
 from tumorscope.scan import Scan
@@ -93,7 +94,8 @@ def _key(manifest: Manifest, *, seed: int, count: int, shares: Mapping[str, floa
     for record in manifest:
         if not record.sha256:
             raise ManifestError(f"{record.path}: no sha256, so its edits cannot be stored. Run `tumorscope index` on the source.")
-        digest.update("\t".join((record.path, record.sha256, record.label, record.mask, record.group, record.source)).encode())
+        mask = mask_version(manifest, record)
+        digest.update("\t".join((record.path, record.sha256, record.label, mask, record.group, record.source)).encode())
     return digest.hexdigest()[:16]
 
 

@@ -66,7 +66,7 @@ RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
 ManifestArgument = Annotated[Path, typer.Argument(help="Manifest made by `tumorscope index` or `split`.")]
 ModelsOption = Annotated[str, typer.Option(help="Networks, separated by commas: mobilenet_v2, cnn.")]
 RecipeOption = Annotated[
-    str | None, typer.Option(help="Name of a shipped recipe (default, plain, quick, report, phantom) or a TOML file.")
+    str | None, typer.Option(help="Name of a shipped recipe (default, plain, thorough, quick, report, phantom) or a TOML file.")
 ]
 InitOption = Annotated[
     str | None,

@@ -110,8 +110,9 @@ def table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
     """Return rows as a Markdown table."""
     heads = list(next(iter(rows.values())))
     lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    cells = {name: ("-" if row[head] is None else f"{row[head]:.3f}" for head in heads) for name, row in rows.items()}
-    return "\n".join([*lines, *(f"| {name} | " + " | ".join(values) + " |" for name, values in cells.items())])
+    for name, row in rows.items():
+        lines.append(" | ".join([f"| {name}", *("-" if row[head] is None else f"{row[head]:.3f}" for head in heads)]) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:

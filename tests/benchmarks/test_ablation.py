@@ -66,6 +66,11 @@ def test_table_goes_on_where_it_was_stopped_and_holds_the_choosing_half_alone(ab
     assert numbers["AUROC"] == half["roc_auc"]
 
 
+def test_each_line_of_the_table_holds_the_numbers_of_its_row(ablation):
+    lines = ablation.table({"a": {"x": 0.5, "y": None}, "b": {"x": 0.25, "y": 1.0}}).splitlines()
+    assert lines == ["| | x | y |", "|---|---|---|", "| a | 0.500 | - |", "| b | 0.250 | 1.000 |"]
+
+
 def test_other_choices_for_a_row_are_refused(ablation, command, rows):
     with pytest.raises(SystemExit, match="hoose another --out"):
         run(ablation, [*command[:-1], "80"], "plain")

@@ -67,7 +67,7 @@ class TrainingModule(lightning.LightningModule):
             masks = masks if self.choice.guidance else None
         return Batch(normalise(images, self.recipe.preprocessing), labels, masks)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | int]:
         """Return the loss of a batch, how many images it holds, and how many of those of stated label are answered right."""
         feature_map = self.network.features(batch.images)
         logits = self.network.classify(feature_map).float()

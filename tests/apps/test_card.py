@@ -21,6 +21,7 @@ from tumorscope.explanation.content import write_images
 from tumorscope.explanation.summary import MeasuredImage
 from tumorscope.labels import LABELS
 from tumorscope.models.bundle_files import read_bundle_json
+from tumorscope.models.calibration_files import made_from
 from tumorscope.training.recipe import load_recipe
 
 
@@ -88,7 +89,7 @@ def test_a_model_shows_its_own_results_where_no_evidence_is_given(runs):
     assert "nothing is known of how well" in card(runs / "all" / "cnn")
 
 
-def test_planes_come_from_an_explanation_of_these_weights_and_of_no_others(runs, tmp_path):
+def test_planes_come_from_an_explanation_of_these_weights_and_answers_and_of_no_others(runs, tmp_path):
     run = shutil.copytree(runs / "folds", tmp_path / "folds")
     for number, plane in enumerate(("axial", "coronal")):
         model = run / f"fold-{number}" / "cnn"
@@ -96,12 +97,13 @@ def test_planes_come_from_an_explanation_of_these_weights_and_of_no_others(runs,
             MeasuredImage(f"{k}.png", "glioma", called, 0.5, plane=plane) for k, called in enumerate(("glioma", "notumor"))
         )
         write_images([right, wrong] if plane == "axial" else [wrong], model / "explained_images.csv")
-        stamp = {"weights_sha256": read_bundle_json(model)["weights_sha256"], "split": "test", "limit": None}
+        stamp = {**made_from(read_bundle_json(model)), "split": "test", "limit": None}
         (model / "explanation.json").write_text(json.dumps({"made_from": stamp}))
     text = card(runs / "all" / "cnn", "--evidence", run)
     assert "right answers by plane is that of coronal: 0.000" in text
-    (model / "explanation.json").write_text(json.dumps({"made_from": {**stamp, "weights_sha256": "0"}}))
-    assert "plane" not in card(runs / "all" / "cnn", "--evidence", run)
+    for other in ({"weights_sha256": "0"}, {"calibrated": "2020-01-01T00:00:00+00:00"}):
+        (model / "explanation.json").write_text(json.dumps({"made_from": {**stamp, **other}}))
+        assert "plane" not in card(runs / "all" / "cnn", "--evidence", run)
 
 
 def test_evidence_of_another_recipe_is_refused_by_the_name_of_the_difference(runs, scans, tmp_path):

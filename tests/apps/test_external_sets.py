@@ -9,9 +9,13 @@ import pytest
 from command_line import invoke
 from PIL import Image
 
+from tumorscope.apps.console import Reporter
+from tumorscope.apps.experiment import Choices, prepare
+from tumorscope.apps.external_sets import external_sets
 from tumorscope.data.phantom import write_phantom
 from tumorscope.errors import EvaluationError, SplitError, UsageError
 from tumorscope.manifest import read_manifest
+from tumorscope.training.recipe import load_recipe
 
 SMALL = ("--image-size", "64", "--epochs", "1", "--init", "none", "--models", "cnn")
 
@@ -32,6 +36,13 @@ def other(tmp_path):
     return folder / "other.csv"
 
 
+@pytest.fixture
+def no_pages(monkeypatch):
+    """Drawing a run's pages takes most of its time; tests that do not look at them leave it out."""
+    for name in ("explanation_page.write_page", "trust_page.write_page", "collect.write_study_report"):
+        monkeypatch.setattr(f"tumorscope.apps.{name}", lambda folder, *given, **named: folder.path / "report.html")
+
+
 def test_a_run_answers_an_external_set_beside_its_own_test_split(banded_folder, other, tmp_path):
     out = tmp_path / "run"
     result = invoke("run", "--data", banded_folder, "--out", out, "--test", other, *SMALL)
@@ -48,7 +59,7 @@ def test_a_run_answers_an_external_set_beside_its_own_test_split(banded_folder, 
     assert "Another source: other" in (out / "report.html").read_text()
 
 
-def test_without_a_test_split_all_data_train_and_the_external_set_tests(banded_folder, other, tmp_path):
+def test_without_a_test_split_all_data_train_and_the_external_set_tests(banded_folder, other, tmp_path, no_pages):
     out = tmp_path / "run"
     invoke("run", "--data", banded_folder / "Training", "--out", out, "--test", other, *SMALL)
     split = read_manifest(out / "manifest.csv")
@@ -56,7 +67,7 @@ def test_without_a_test_split_all_data_train_and_the_external_set_tests(banded_f
     assert sorted(record.label for record in split if record.split == "test") == ["glioma", "notumor", "notumor", "notumor"]
 
 
-def test_a_finished_run_can_be_tested_on_another_set_later(banded_folder, other, tmp_path):
+def test_a_finished_run_can_be_tested_on_another_set_later(banded_folder, other, tmp_path, no_pages):
     out = tmp_path / "run"
     invoke("run", "--data", banded_folder, "--out", out, *SMALL)
     invoke("evaluate", out, "--test", other)
@@ -65,7 +76,7 @@ def test_a_finished_run_can_be_tested_on_another_set_later(banded_folder, other,
     assert (out / "cnn" / "external_other_metrics.json").stat().st_mtime_ns == first
 
 
-def test_folds_answer_an_external_set_together(banded_folder, other, tmp_path):
+def test_folds_answer_an_external_set_together(banded_folder, other, tmp_path, no_pages):
     out = tmp_path / "run"
     invoke("run", "--data", banded_folder, "--out", out, "--folds", "2", "--test", other, *SMALL)
     metrics = json.loads((out / "cnn" / "external_other_metrics.json").read_text())
@@ -73,7 +84,7 @@ def test_folds_answer_an_external_set_together(banded_folder, other, tmp_path):
     assert metrics["n"] == 6
 
 
-def test_images_that_are_in_training_are_left_out_and_counted(banded_folder, other, tmp_path):
+def test_images_that_are_in_training_are_left_out_and_counted(banded_folder, other, tmp_path, no_pages):
     shutil.copy(banded_folder / "Training" / "glioma" / "0.png", other.parent / "3.png")
     out = tmp_path / "run"
     result = invoke("run", "--data", banded_folder, "--out", out, "--test", other, *SMALL)
@@ -109,17 +120,21 @@ def test_nothing_external_is_refused_every_time(banded_folder, tmp_path):
             invoke("run", "--data", banded_folder, "--out", tmp_path / "run", "--test", banded_folder / "Training", *SMALL)
 
 
+def choices(data, other, out, **more):
+    recipe = load_recipe("phantom").changed(epochs=1, image_size=64)
+    return Choices(data, out, ("cnn",), recipe=recipe, init="none", tests=(other,), **more)
+
+
 def test_a_set_that_a_kill_left_unprepared_is_prepared_by_the_same_command(banded_folder, other, tmp_path):
     def killed(*given, **named):
         raise KeyError("killed")
 
-    command = ("run", "--data", banded_folder, "--out", tmp_path / "run", "--test", other, *SMALL)
+    asked = choices(banded_folder, other, tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tumorscope.apps.experiment.prepare_external_of", killed)
         with pytest.raises(KeyError, match="killed"):
-            invoke(*command)
-    invoke(*command)
-    assert (tmp_path / "run" / "cnn" / "external_other_metrics.json").is_file()
+            prepare(asked, Reporter())
+    assert [found.name for found in external_sets(prepare(asked, Reporter()))] == ["other"]
 
 
 def test_an_external_set_does_not_train_where_all_is_split_anew(banded_folder, other, tmp_path):
@@ -128,10 +143,10 @@ def test_an_external_set_does_not_train_where_all_is_split_anew(banded_folder, o
         writer.writerow(("path", "label", "group"))
         for picture in sorted((banded_folder / "Training").rglob("*.png")):
             writer.writerow((picture.relative_to(banded_folder), picture.parent.name, picture.stem))
-    out = tmp_path / "run"
-    invoke("run", "--data", banded_folder / "own.csv", "--protocol", "regroup", "--out", out, "--test", other, *SMALL)
-    assert not any("other" in record.path for record in read_manifest(out / "manifest.csv"))
-    assert json.loads((out / "cnn" / "external_other_metrics.json").read_text())["n"] == 6
+    folder = prepare(choices(banded_folder / "own.csv", other, tmp_path / "run", protocol="regroup"), Reporter())
+    assert not any("other" in record.path for record in folder.manifest())
+    (found,) = external_sets(folder)
+    assert (found.images, found.in_training) == (6, 0)
 
 
 def test_tumours_of_unstated_type_cannot_train(other, tmp_path):

@@ -12,7 +12,6 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -72,7 +71,7 @@ def row_folder(split: RunFolder, name: str, recipe: Recipe) -> RunFolder:
     Raises:
         OutputError: It is there already, with another recipe.
     """
-    folder = replace(RunFolder.at(split.path.with_name(name.replace(" ", "-"))), cache_path=split.cache_path)
+    folder = RunFolder(split.path.with_name(name.replace(" ", "-")), split.cache_path)
     if not folder.is_prepared:
         shutil.copytree(split.path / FOLDER, folder.path / FOLDER, dirs_exist_ok=True)
         folder.prepare(split.manifest(), recipe, split.state())

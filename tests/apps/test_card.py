@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tumorscope.apps.card_evidence import _explained
 from tumorscope.apps.cli import app
 from tumorscope.apps.collect import pool_folds
 from tumorscope.apps.console import Reporter
@@ -104,6 +105,19 @@ def test_planes_come_from_an_explanation_of_these_weights_and_answers_and_of_no_
     for other in ({"weights_sha256": "0"}, {"calibrated": "2020-01-01T00:00:00+00:00"}):
         (model / "explanation.json").write_text(json.dumps({"made_from": {**stamp, **other}}))
         assert "plane" not in card(runs / "all" / "cnn", "--evidence", run)
+
+
+def test_an_explanation_of_before_stands_for_a_model_that_was_never_calibrated(tmp_path):
+    stamp = {"weights_sha256": "w", "split": "test", "limit": None}
+    (tmp_path / "cnn").mkdir()
+    (tmp_path / "cnn" / "explanation.json").write_text(json.dumps({"made_from": stamp}))
+
+    class Found:
+        name, parts = "cnn", (RunFolder.at(tmp_path),)
+
+    for calibration, stands in ((None, True), ({"fitted_on": {"created": "2026-01-01T00:00:00+00:00"}}, False)):
+        Found.contents = ({"weights_sha256": "w", "calibration": calibration},)
+        assert _explained(Found) is stands
 
 
 def test_evidence_of_another_recipe_is_refused_by_the_name_of_the_difference(runs, scans, tmp_path):

@@ -1,6 +1,8 @@
 """Rows of the ablation on images too small for the figures to mean anything."""
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +38,7 @@ def place_of(command):
 @pytest.fixture(scope="module")
 def rows(ablation, command):
     run(ablation, command, "default", "plain")
-    return RunFolder.at(ablation.Path(place_of(command)))
+    return RunFolder.at(Path(place_of(command)))
 
 
 def test_every_row_changes_the_default_in_something_and_cuts_the_same_images_off(ablation):
@@ -62,7 +64,7 @@ def test_table_goes_on_where_it_was_stopped_and_holds_the_choosing_half_alone(ab
     assert [cell.strip() for cell in head.split("|")[4:8]] == [f"recall {label}" for label in LABELS]
     numbers = ablation.row_of(RunFolder.at(rows.path / "plain"), "other")
     answered = rows.path / "plain" / "mobilenet_v2" / "external_other_metrics.json"
-    half = ablation.json.loads(answered.read_text(encoding="utf-8"))["halves"]["choosing"]
+    half = json.loads(answered.read_text(encoding="utf-8"))["halves"]["choosing"]
     assert numbers["AUROC"] == half["roc_auc"]
 
 

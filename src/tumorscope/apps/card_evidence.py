@@ -244,7 +244,7 @@ def _explanation(found: Answering) -> Content | None:
 def _explained(found: Answering) -> bool:
     stamps = [read_content(part.model(found.name) / EXPLANATION_FILE).get("made_from", {}) for part in found.parts]
     return all(
-        (stamp.get("split"), stamp.get("limit")) == ("test", None) and made_from(one).items() <= stamp.items()
+        all(stamp.get(key) == value for key, value in ({"split": "test", "limit": None} | made_from(one)).items())
         for stamp, one in zip(stamps, found.contents, strict=True)
     )
 

@@ -132,16 +132,24 @@ def prepare(choices: Choices, reporter: Reporter, *, seen: frozenset[str] = froz
     Raises:
         OutputError: The folder holds another run, or cannot be written.
     """
-    folder = RunFolder.at(choices.out)
-    if folder.is_prepared:
+    folder, started = RunFolder.at(choices.out), time.monotonic()
+    goes_on = folder.is_prepared
+    if goes_on:
         refuse_other_choices(folder, choices)
         reporter.say(f"{folder.path}: going on with the run that is there")
-        for path in choices.tests:  # a kill, or a set that is refused, may have come between the run and these
-            prepare_external_of(folder, path, reporter, seen=seen)
-        return folder
+    else:
+        _begin(folder, choices, reporter, seen)
+    for path in choices.tests:  # of a run that goes on too: a kill, or a set that is refused, may have come before them
+        prepare_external_of(folder, path, reporter, seen=seen)
+    if not goes_on:
+        folder.add_duration("index, audit and split", time.monotonic() - started)
+    return folder
+
+
+def _begin(folder: RunFolder, choices: Choices, reporter: Reporter, seen: frozenset[str]) -> None:
+    """Index, audit, split and store the run's own images."""
     refuse_foreign_files(folder)
     refuse_closed_folder(folder.path, option="--out")
-    started = time.monotonic()
     manifest = limited(read_source(choices, reporter), choices.limit)
     named = "the built-in set" if choices.data is None else choices.data.name
     manifest = audit_into(manifest, folder.audit_path, reporter, source=named, synthetic=choices.data is None).manifest
@@ -153,10 +161,6 @@ def prepare(choices: Choices, reporter: Reporter, *, seen: frozenset[str] = froz
     for note in folder.state().notes:
         if note not in said:
             reporter.say(f"  {note}")
-    for path in choices.tests:
-        prepare_external_of(folder, path, reporter, seen=seen)
-    folder.add_duration("index, audit and split", time.monotonic() - started)
-    return folder
 
 
 def prepare_external_of(folder: RunFolder, path: Path, reporter: Reporter, *, seen: frozenset[str] = frozenset()) -> None:

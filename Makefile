@@ -10,8 +10,8 @@ BIN := $(VENV)/bin
 run: $(READY)  ## the whole experiment on the built-in synthetic set, report in $(OUT)/report.html
 	$(BIN)/tumorscope run --out $(OUT)
 
-test: $(READY)  ## all tests that need nothing but this folder
-	$(BIN)/pytest
+test: $(READY)  ## all tests that need nothing but this folder, a process for each of up to four processors
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 real: $(READY)  ## tests on the real data sets beside this folder
 	$(BIN)/pytest -m real

@@ -1,12 +1,14 @@
 """Small data shared by the tests: a set that a network can learn in seconds, and nothing that needs a network connection."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,11 +17,21 @@ from torch import nn
 
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
+from tumorscope.engines.engine import processors
 from tumorscope.labels import LABELS
 from tumorscope.manifest import Manifest, Record
 from tumorscope.models.bundle import Bundle
 from tumorscope.models.network import Classifier, build
 from tumorscope.scan import Scan
+
+
+def pytest_configure() -> None:
+    """Let each of several processes of tests compute with its share of the processors, lest their threads wait for each other."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        threads = max(1, processors() // processes)
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
 
 
 def bright_band(label_index: int, *, seed: int, size: int = 64) -> np.ndarray:

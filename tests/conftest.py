@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +27,11 @@ from tumorscope.scan import Scan
 
 
 def pytest_configure() -> None:
-    """Let each of several processes of tests compute with its share of the processors, lest their threads wait for each other."""
+    """Give each of several processes of tests, and what it starts, its share of threads, lest these wait for each other."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
         threads = max(1, processors() // processes)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # a training gives the same numbers only with as many threads
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
 
@@ -56,10 +58,10 @@ def banded_cache() -> PixelCache:
     return PixelCache(Manifest(Path("nowhere"), tuple(records)), np.stack(grids), Preprocessing(image_size=64))
 
 
-@pytest.fixture
-def banded_folder(tmp_path: Path) -> Path:
-    """A folder with Training and Testing folders of class folders: 10 and 4 PNG pictures of every label."""
-    root = tmp_path / "scans"
+@pytest.fixture(scope="session")
+def banded_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Training and Testing folders of class folders: 10 and 4 PNG pictures of every label. To be read only."""
+    root = tmp_path_factory.mktemp("banded") / "scans"
     for split, count, offset in (("Training", 10, 0), ("Testing", 4, 1000)):
         for label_index, label in enumerate(LABELS):
             folder = root / split / label
@@ -68,6 +70,12 @@ def banded_folder(tmp_path: Path) -> Path:
                 pixels = bright_band(label_index, seed=offset + number * 4 + label_index)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
     return root
+
+
+@pytest.fixture
+def banded_folder(banded_pictures: Path, tmp_path: Path) -> Path:
+    """A copy of these pictures for a test that changes them, or that wants them beside its own folders."""
+    return Path(shutil.copytree(banded_pictures, tmp_path / "scans"))
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,7 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 from typer.testing import CliRunner
 
 from tumorscope.apps.cli import app
@@ -9,3 +13,12 @@ def invoke(*arguments):
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+@contextmanager
+def without_pages() -> Iterator[None]:
+    """Leave out the drawing of a run's pages, a third of its time, where a test does not look at them."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("explanation_page.write_page", "trust_page.write_page", "collect.write_study_report"):
+            patched.setattr(f"tumorscope.apps.{name}", lambda folder, *given, **named: folder.path / "report.html")
+        yield

@@ -1,6 +1,7 @@
 import signal
 
 import pytest
+from command_line import without_pages
 
 
 @pytest.fixture
@@ -11,14 +12,23 @@ def listening():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(autouse=True)
-def few_probes(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def few_probes():
     """Runs of a test try and draw little: few corruptions, unfamiliar and explained scans, coarse pictures.
 
-    What a whole run tries is tested by itself, and `make run` does all of it.
+    What a whole run tries is tested by itself, and `make run` does all of it. For runs that the tests of a file share, too.
     """
-    monkeypatch.setattr("tumorscope.apps.stages.RUN_SAMPLE", 8)
-    monkeypatch.setattr("tumorscope.reporting.figures.DPI", 40)
-    monkeypatch.setattr("tumorscope.apps.probing.RUN_PROBE", 4)
-    monkeypatch.setattr("tumorscope.apps.probing.PROBED_SETS", ("noise", "blank"))
-    monkeypatch.setattr("tumorscope.apps.probing._usable", lambda seed: (("blur", "crop"), ()))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tumorscope.apps.stages.RUN_SAMPLE", 8)
+        patched.setattr("tumorscope.reporting.figures.DPI", 40)
+        patched.setattr("tumorscope.apps.probing.RUN_PROBE", 4)
+        patched.setattr("tumorscope.apps.probing.PROBED_SETS", ("noise", "blank"))
+        patched.setattr("tumorscope.apps.probing._usable", lambda seed: (("blur", "crop"), ()))
+        yield
+
+
+@pytest.fixture
+def no_pages():
+    """Runs of the test draw no pages."""
+    with without_pages():
+        yield

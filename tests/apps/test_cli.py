@@ -3,11 +3,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import invoke, without_pages
 from PIL import Image
 
 from tumorscope.apps.cli import main
@@ -19,6 +21,7 @@ from tumorscope.training.recipe import load_recipe
 
 MODEL_FILES = ("model.safetensors", "bundle.json", "history.csv", "predictions.csv", "metrics.json", "explanation.json", "maps.npz")
 SMALL = ("--image-size", "64", "--epochs", "2", "--init", "none")
+BOTH = ("--recipe", "plain", *SMALL)
 
 
 @pytest.fixture
@@ -38,23 +41,34 @@ def tumorscope(monkeypatch, capsys):
     return call
 
 
-def test_run_leaves_everything_that_was_promised(tumorscope, banded_folder, tmp_path):
-    out = tmp_path / "run"
-    status, printed, _ = tumorscope("run", "--data", banded_folder, "--out", out, "--recipe", "plain", *SMALL)
-    assert status == 0
-    assert "recall glioma" in printed
+@dataclass(frozen=True)
+class Finished:
+    """A run of both networks with the options `BOTH`, which tests may read and ask again, and what it said on standard error."""
+
+    data: Path
+    folder: Path
+    said: str
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        return ("run", "--data", self.data, "--out", self.folder, *BOTH)
+
+
+@pytest.fixture(scope="module")
+def finished(banded_pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished") / "run"
+    result = invoke("run", "--data", banded_pictures, "--out", out, *BOTH)
+    assert result.exit_code == 0
+    assert "recall glioma" in result.stdout
+    return Finished(banded_pictures, out, result.stderr)
+
+
+def test_run_leaves_everything_that_was_promised(finished):
+    out = finished.folder
     for name in ("manifest.csv", "recipe.toml", "run.json", "comparison.csv", "report.html", "explanation.html"):
         assert (out / name).is_file(), name
     for model in ("mobilenet_v2", "cnn"):
-        for name in (
-            "model.safetensors",
-            "bundle.json",
-            "history.csv",
-            "predictions.csv",
-            "metrics.json",
-            "explanation.json",
-            "maps.npz",
-        ):
+        for name in MODEL_FILES:
             assert (out / model / name).is_file(), name
         assert list((out / model / "figures").glob("*.png"))
         metrics = json.loads((out / model / "metrics.json").read_text())
@@ -67,48 +81,32 @@ def test_run_leaves_everything_that_was_promised(tumorscope, banded_folder, tmp_
     assert "not a medical device" in (out / "report.html").read_text()
 
 
-def test_run_says_what_the_split_decided_once(tumorscope, banded_folder, tmp_path):
-    out = tmp_path / "run"
-    _, _, err = tumorscope("run", "--data", banded_folder, "--out", out, "--models", "cnn", *SMALL)
-    lines = [line.strip() for line in err.splitlines()]
-    notes = json.loads((out / "run.json").read_text())["notes"]
+def test_run_says_what_the_split_decided_once(finished):
+    lines = [line.strip() for line in finished.said.splitlines()]
+    notes = json.loads((finished.folder / "run.json").read_text())["notes"]
     assert {note: lines.count(note) for note in notes} == dict.fromkeys(notes, 1)
     assert any(line.startswith("Validation: 4 of 40 training images") for line in lines)
 
 
-def test_second_call_repeats_nothing_that_is_finished(tumorscope, banded_folder, tmp_path):
-    out = tmp_path / "run"
-    arguments = ("run", "--data", banded_folder, "--out", out, "--models", "cnn", *SMALL)
-    assert tumorscope(*arguments)[0] == 0
-    before = {path: path.stat().st_mtime_ns for path in (out / "cnn").glob("*.*")}
-    status, _, err = tumorscope(*arguments)
+@pytest.mark.usefixtures("no_pages")
+def test_second_call_repeats_nothing_that_is_finished(tumorscope, finished):
+    files = [path for model in ("mobilenet_v2", "cnn") for path in (finished.folder / model).glob("*.*")]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    status, _, err = tumorscope(*finished.arguments)
     assert status == 0
-    assert "already trained" in err
-    assert {path: path.stat().st_mtime_ns for path in (out / "cnn").glob("*.*")} == before
+    assert err.count("already trained") == 2
+    assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
-def test_stages_one_by_one_give_what_run_gives(tumorscope, banded_folder, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert tumorscope("run", "--data", banded_folder, "--out", whole, "--models", "cnn", "--recipe", "phantom", *SMALL)[0] == 0
-    assert tumorscope("index", banded_folder, "-o", tmp_path / "all.csv")[0] == 0
-    assert (
-        tumorscope(
-            "split",
-            tmp_path / "all.csv",
-            "-o",
-            tmp_path / "split.csv",
-            "--validation-share",
-            load_recipe("phantom").validation_share,
-            "--calibration-share",
-            load_recipe("phantom").calibration_share,
-        )[0]
-        == 0
-    )
-    train = ("train", tmp_path / "split.csv", "--out", parts, "--models", "cnn", "--recipe", "phantom", *SMALL)
-    assert tumorscope(*train)[0] == 0
+def test_stages_one_by_one_give_what_run_gives(tumorscope, finished, tmp_path):
+    parts, recipe = tmp_path / "parts", load_recipe("plain")
+    shares = ("--validation-share", recipe.validation_share, "--calibration-share", recipe.calibration_share)
+    assert tumorscope("index", finished.data, "-o", tmp_path / "all.csv")[0] == 0
+    assert tumorscope("split", tmp_path / "all.csv", "-o", tmp_path / "split.csv", *shares)[0] == 0
+    assert tumorscope("train", tmp_path / "split.csv", "--out", parts, "--models", "cnn", *BOTH)[0] == 0
     for verb in ("calibrate", "evaluate", "explain", "report"):
         assert tumorscope(verb, parts)[0] == 0, verb
-    a, b = (read_predictions(run / "cnn" / "predictions.csv") for run in (whole, parts))
+    a, b = (read_predictions(run / "cnn" / "predictions.csv") for run in (finished.folder, parts))
     np.testing.assert_array_equal(a.probabilities, b.probabilities)
     np.testing.assert_array_equal(a.decisions.prediction_sets, b.decisions.prediction_sets)
     assert (parts / "report.html").is_file()
@@ -139,22 +137,26 @@ def test_folds_of_the_built_in_set_find_their_masks_and_say_that_it_is_synthetic
     assert "Synthetic" in (out / "report.html").read_text()
 
 
-def test_packed_set_has_the_same_fingerprint_and_the_same_predictions(tumorscope, banded_folder, tmp_path):
-    assert tumorscope("index", banded_folder, "-o", tmp_path / "all.csv")[0] == 0
+@pytest.mark.usefixtures("no_pages")
+def test_packed_set_has_the_same_fingerprint_and_the_same_predictions(tumorscope, finished, tmp_path):
+    assert tumorscope("index", finished.data, "-o", tmp_path / "all.csv")[0] == 0
     assert tumorscope("pack", tmp_path / "all.csv", "-o", tmp_path / "npz")[0] == 0
-    for data, out in ((banded_folder, "a"), (tmp_path / "npz", "b")):
-        assert tumorscope("run", "--data", data, "--out", tmp_path / out, "--models", "cnn", *SMALL)[0] == 0
-    a, b = (read_manifest(tmp_path / out / "manifest.csv") for out in "ab")
+    out = tmp_path / "run"
+    assert tumorscope("run", "--data", tmp_path / "npz", "--out", out, "--models", "cnn", *BOTH)[0] == 0
+    a, b = (read_manifest(run / "manifest.csv") for run in (finished.folder, out))
     assert a.data_fingerprint == b.data_fingerprint
     assert a.split_fingerprint == b.split_fingerprint
+    a, b = (read_predictions(run / "cnn" / "predictions.csv") for run in (finished.folder, out))
+    np.testing.assert_array_equal(a.probabilities, b.probabilities)
 
 
-def test_limit_keeps_so_many_images_of_each_label_and_split(tumorscope, banded_folder, tmp_path):
+@pytest.mark.usefixtures("no_pages")
+def test_limit_keeps_so_many_images_of_each_label_and_split(tumorscope, banded_pictures, tmp_path):
     out = tmp_path / "run"
-    assert tumorscope("run", "--data", banded_folder, "--out", out, "--models", "cnn", "--limit", "10", *SMALL)[0] == 0
+    assert tumorscope("run", "--data", banded_pictures, "--out", out, "--models", "cnn", "--limit", "3", *BOTH)[0] == 0
     manifest = read_manifest(out / "manifest.csv")
-    assert set(manifest.counts("test").values()) == {4}
-    assert len(manifest) == 56
+    assert set(manifest.counts("test").values()) == {3}
+    assert len(manifest) == 24
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_what_nobody_foresaw_is_one_line_too_unless_debug(arguments):
     assert (len(done.stderr.splitlines()) > 1) is bool(arguments)
 
 
-@pytest.mark.usefixtures("listening")
+@pytest.mark.usefixtures("listening", "no_pages")
 def test_ctrl_c_says_that_the_same_command_goes_on(tumorscope, banded_folder, tmp_path, monkeypatch):
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -214,24 +216,22 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tumorscope, banded_folder, tm
     assert tumorscope(*arguments)[0] == 0
 
 
-def test_run_folder_of_other_choices_is_refused_and_kept(tumorscope, banded_folder, tmp_path):
-    out = tmp_path / "run"
-    arguments = ("run", "--data", banded_folder, "--out", out, "--models", "cnn", "--image-size", "64", "--init", "none")
-    assert tumorscope(*arguments, "--epochs", "1")[0] == 0
-    before = (out / "cnn" / "model.safetensors").read_bytes()
-    status, _, err = tumorscope(*arguments, "--epochs", "2")
+def test_run_folder_of_other_choices_is_refused_and_kept(tumorscope, finished):
+    weights = finished.folder / "cnn" / "model.safetensors"
+    before = weights.read_bytes()
+    status, _, err = tumorscope(*finished.arguments, "--epochs", "3")
     assert status == 1
     assert "another --recipe, --epochs" in err
-    assert (out / "cnn" / "model.safetensors").read_bytes() == before
+    assert weights.read_bytes() == before
 
 
-def test_same_relative_path_in_another_place_is_other_data(tumorscope, banded_folder, tmp_path, monkeypatch):
-    arguments = ("run", "--data", banded_folder.name, "--out", tmp_path / "run", "--models", "cnn", *SMALL)
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("no_pages")
+def test_same_relative_path_in_another_place_is_other_data(tumorscope, finished, tmp_path, monkeypatch):
+    arguments = ("run", "--data", finished.data.name, "--out", finished.folder, *BOTH)
+    monkeypatch.chdir(finished.data.parent)
     assert tumorscope(*arguments)[0] == 0
-    elsewhere = tmp_path / "elsewhere"
-    (elsewhere / banded_folder.name).mkdir(parents=True)
-    monkeypatch.chdir(elsewhere)
+    (tmp_path / finished.data.name).mkdir()
+    monkeypatch.chdir(tmp_path)
     status, _, err = tumorscope(*arguments)
     assert status == 1
     assert "another --data" in err
@@ -296,9 +296,8 @@ def test_help_and_import_load_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
-def test_info_describes_installation_run_model_and_manifest(tumorscope, banded_folder, tmp_path):
-    out = tmp_path / "run"
-    assert tumorscope("run", "--data", banded_folder, "--out", out, "--models", "cnn", *SMALL)[0] == 0
+def test_info_describes_installation_run_model_and_manifest(tumorscope, finished):
+    out = finished.folder
     for what, words in (((), "not a medical device"), ((out,), "recall glioma"), ((out / "cnn",), "weights_sha256")):
         status, printed, _ = tumorscope("info", *what)
         assert status == 0
@@ -310,14 +309,15 @@ def test_info_describes_installation_run_model_and_manifest(tumorscope, banded_f
 @pytest.mark.timeout(600)
 def test_run_killed_in_an_epoch_goes_on_to_the_same_predictions(tumorscope, banded_folder, tmp_path):
     def arguments(out: Path) -> list[str]:
-        options = ("--models", "cnn", "--image-size", "96", "--epochs", "12", "--init", "none")
+        options = ("--models", "cnn", "--image-size", "96", "--epochs", "8", "--init", "none")
         return [str(word) for word in ("run", "--data", banded_folder, "--out", out, *options)]
 
     def finished_epochs(out: Path) -> int:
         history = out / "cnn" / "history.csv"
         return len(history.read_text().splitlines()) - 1 if history.is_file() else 0
 
-    assert tumorscope(*arguments(tmp_path / "whole"))[0] == 0
+    with without_pages():
+        assert tumorscope(*arguments(tmp_path / "whole"))[0] == 0
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "tumorscope", *arguments(killed)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -325,7 +325,7 @@ def test_run_killed_in_an_epoch_goes_on_to_the_same_predictions(tumorscope, band
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert 2 <= finished_epochs(killed) < 12
+    assert 2 <= finished_epochs(killed) < 8
     assert tumorscope(*arguments(killed))[0] == 0
     a, b = (read_predictions(tmp_path / out / "cnn" / "predictions.csv") for out in ("whole", "killed"))
     np.testing.assert_array_equal(a.probabilities, b.probabilities)

@@ -36,13 +36,6 @@ def other(tmp_path):
     return folder / "other.csv"
 
 
-@pytest.fixture
-def no_pages(monkeypatch):
-    """Drawing a run's pages takes most of its time; tests that do not look at them leave it out."""
-    for name in ("explanation_page.write_page", "trust_page.write_page", "collect.write_study_report"):
-        monkeypatch.setattr(f"tumorscope.apps.{name}", lambda folder, *given, **named: folder.path / "report.html")
-
-
 def test_a_run_answers_an_external_set_beside_its_own_test_split(banded_folder, other, tmp_path):
     out = tmp_path / "run"
     result = invoke("run", "--data", banded_folder, "--out", out, "--test", other, *SMALL)

@@ -57,7 +57,7 @@ def test_a_run_from_the_bundled_model_says_so_and_has_seen_what_that_has_seen(an
     assert "already trained" in again.stderr
 
 
-def test_a_test_split_that_the_bundled_model_has_seen_is_refused_before_any_training(ancestor, tmp_path):
+def test_a_test_split_that_the_bundled_model_has_seen_is_refused_before_any_training(ancestor, tmp_path, no_pages):
     data = write_set(tmp_path / "own", seed=2)
     shutil.copy(ancestor / "Training" / "glioma" / "0.png", data / "Testing" / "glioma" / "known.png")
     with pytest.raises(EvaluationError, match=r"1 of 9 test images were in the training of the model.*--init imagenet or none"):
@@ -78,7 +78,7 @@ def test_train_warns_of_such_images_and_evaluate_refuses_them(ancestor, tmp_path
         invoke("evaluate", out)
 
 
-def test_external_sets_lose_what_the_bundled_model_has_seen(ancestor, tmp_path):
+def test_external_sets_lose_what_the_bundled_model_has_seen(ancestor, tmp_path, no_pages):
     other = write_set(tmp_path / "other", seed=3)
     shutil.copy(ancestor / "Training" / "glioma" / "1.png", other / "Testing" / "glioma" / "known.png")
     out = tmp_path / "run"

@@ -21,7 +21,7 @@ from tumorscope.training.recipe import load_recipe
 
 MODEL_FILES = ("model.safetensors", "bundle.json", "history.csv", "predictions.csv", "metrics.json", "explanation.json", "maps.npz")
 SMALL = ("--image-size", "64", "--epochs", "2", "--init", "none")
-BOTH = ("--recipe", "plain", *SMALL)
+BOTH = ("--recipe", "phantom", *SMALL)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_second_call_repeats_nothing_that_is_finished(tumorscope, finished):
 
 
 def test_stages_one_by_one_give_what_run_gives(tumorscope, finished, tmp_path):
-    parts, recipe = tmp_path / "parts", load_recipe("plain")
+    parts, recipe = tmp_path / "parts", load_recipe("phantom")
     shares = ("--validation-share", recipe.validation_share, "--calibration-share", recipe.calibration_share)
     assert tumorscope("index", finished.data, "-o", tmp_path / "all.csv")[0] == 0
     assert tumorscope("split", tmp_path / "all.csv", "-o", tmp_path / "split.csv", *shares)[0] == 0

@@ -21,7 +21,7 @@ from tumorscope.training.recipe import load_recipe
 
 MODEL_FILES = ("model.safetensors", "bundle.json", "history.csv", "predictions.csv", "metrics.json", "explanation.json", "maps.npz")
 SMALL = ("--image-size", "64", "--epochs", "2", "--init", "none")
-BOTH = ("--recipe", "phantom", *SMALL)
+SHARED = ("--recipe", "phantom", *SMALL)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def tumorscope(monkeypatch, capsys):
 
 @dataclass(frozen=True)
 class Finished:
-    """A run of both networks with the options `BOTH`, which tests may read and ask again, and what it said on standard error."""
+    """A run of both networks with the options `SHARED`, which tests may read and ask again, and what it said on standard error."""
 
     data: Path
     folder: Path
@@ -51,13 +51,13 @@ class Finished:
 
     @property
     def arguments(self) -> tuple[object, ...]:
-        return ("run", "--data", self.data, "--out", self.folder, *BOTH)
+        return ("run", "--data", self.data, "--out", self.folder, *SHARED)
 
 
 @pytest.fixture(scope="module")
 def finished(banded_pictures, tmp_path_factory):
     out = tmp_path_factory.mktemp("finished") / "run"
-    result = invoke("run", "--data", banded_pictures, "--out", out, *BOTH)
+    result = invoke("run", "--data", banded_pictures, "--out", out, *SHARED)
     assert result.exit_code == 0
     assert "recall glioma" in result.stdout
     return Finished(banded_pictures, out, result.stderr)
@@ -103,7 +103,7 @@ def test_stages_one_by_one_give_what_run_gives(tumorscope, finished, tmp_path):
     shares = ("--validation-share", recipe.validation_share, "--calibration-share", recipe.calibration_share)
     assert tumorscope("index", finished.data, "-o", tmp_path / "all.csv")[0] == 0
     assert tumorscope("split", tmp_path / "all.csv", "-o", tmp_path / "split.csv", *shares)[0] == 0
-    assert tumorscope("train", tmp_path / "split.csv", "--out", parts, "--models", "cnn", *BOTH)[0] == 0
+    assert tumorscope("train", tmp_path / "split.csv", "--out", parts, "--models", "cnn", *SHARED)[0] == 0
     for verb in ("calibrate", "evaluate", "explain", "report"):
         assert tumorscope(verb, parts)[0] == 0, verb
     a, b = (read_predictions(run / "cnn" / "predictions.csv") for run in (finished.folder, parts))
@@ -142,7 +142,7 @@ def test_packed_set_has_the_same_fingerprint_and_the_same_predictions(tumorscope
     assert tumorscope("index", finished.data, "-o", tmp_path / "all.csv")[0] == 0
     assert tumorscope("pack", tmp_path / "all.csv", "-o", tmp_path / "npz")[0] == 0
     out = tmp_path / "run"
-    assert tumorscope("run", "--data", tmp_path / "npz", "--out", out, "--models", "cnn", *BOTH)[0] == 0
+    assert tumorscope("run", "--data", tmp_path / "npz", "--out", out, "--models", "cnn", *SHARED)[0] == 0
     a, b = (read_manifest(run / "manifest.csv") for run in (finished.folder, out))
     assert a.data_fingerprint == b.data_fingerprint
     assert a.split_fingerprint == b.split_fingerprint
@@ -153,7 +153,7 @@ def test_packed_set_has_the_same_fingerprint_and_the_same_predictions(tumorscope
 @pytest.mark.usefixtures("no_pages")
 def test_limit_keeps_so_many_images_of_each_label_and_split(tumorscope, banded_pictures, tmp_path):
     out = tmp_path / "run"
-    assert tumorscope("run", "--data", banded_pictures, "--out", out, "--models", "cnn", "--limit", "3", *BOTH)[0] == 0
+    assert tumorscope("run", "--data", banded_pictures, "--out", out, "--models", "cnn", "--limit", "3", *SHARED)[0] == 0
     manifest = read_manifest(out / "manifest.csv")
     assert set(manifest.counts("test").values()) == {3}
     assert len(manifest) == 24
@@ -227,7 +227,7 @@ def test_run_folder_of_other_choices_is_refused_and_kept(tumorscope, finished):
 
 @pytest.mark.usefixtures("no_pages")
 def test_same_relative_path_in_another_place_is_other_data(tumorscope, finished, tmp_path, monkeypatch):
-    arguments = ("run", "--data", finished.data.name, "--out", finished.folder, *BOTH)
+    arguments = ("run", "--data", finished.data.name, "--out", finished.folder, *SHARED)
     monkeypatch.chdir(finished.data.parent)
     assert tumorscope(*arguments)[0] == 0
     (tmp_path / finished.data.name).mkdir()

@@ -4,17 +4,19 @@ OUT ?= tumorscope-run
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
+# A process for each of up to four processors, whole files to each.
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .PHONY: run test real lint format check examples clean
 
 run: $(READY)  ## the whole experiment on the built-in synthetic set, report in $(OUT)/report.html
 	$(BIN)/tumorscope run --out $(OUT)
 
-test: $(READY)  ## all tests that need nothing but this folder, a process for each of up to four processors
-	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+test: $(READY)  ## all tests that need nothing but this folder
+	$(PYTEST)
 
 real: $(READY)  ## tests on the real data sets beside this folder
-	$(BIN)/pytest -m real
+	$(PYTEST) -m real
 
 lint: $(READY)  ## style, types, import layers
 	$(BIN)/ruff format --no-cache --check .

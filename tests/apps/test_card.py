@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
-from typer.testing import CliRunner
 
 from tumorscope.apps.card_evidence import _explained
-from tumorscope.apps.cli import app
 from tumorscope.apps.collect import pool_folds
 from tumorscope.apps.console import Reporter
 from tumorscope.apps.experiment import Choices, fold_folders, store
@@ -27,10 +26,7 @@ from tumorscope.training.recipe import load_recipe
 
 
 def card(*arguments):
-    result = CliRunner().invoke(app, ["card", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.stdout
+    return invoke("card", *arguments).stdout
 
 
 def finished(out, manifest, *, folds=None, evaluated=True, epochs=1, seed=None):

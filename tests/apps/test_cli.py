@@ -12,7 +12,6 @@ import pytest
 from command_line import invoke, without_pages
 from PIL import Image
 
-from tumorscope.apps.cli import main
 from tumorscope.data.phantom import write_phantom
 from tumorscope.labels import LABELS
 from tumorscope.manifest import read_manifest
@@ -22,23 +21,6 @@ from tumorscope.training.recipe import load_recipe
 MODEL_FILES = ("model.safetensors", "bundle.json", "history.csv", "predictions.csv", "metrics.json", "explanation.json", "maps.npz")
 SMALL = ("--image-size", "64", "--epochs", "2", "--init", "none")
 SHARED = ("--recipe", "phantom", *SMALL)
-
-
-@pytest.fixture
-def tumorscope(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tumorscope", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            status = stopped.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 @dataclass(frozen=True)

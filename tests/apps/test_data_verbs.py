@@ -1,31 +1,17 @@
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tumorscope.apps.cli import main
 from tumorscope.data.public_sets import PUBLIC_SETS
 from tumorscope.manifest import read_manifest
 
 
-@pytest.fixture
-def tumorscope(monkeypatch, capsys, tmp_path):
-    """Run the command line in this process, at home in a folder of its own; returns exit status, output and error."""
+@pytest.fixture(autouse=True)
+def _home(monkeypatch, tmp_path):
+    """The command line is at home in a folder of the test's own."""
     monkeypatch.setenv("TUMORSCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tumorscope", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            status = stopped.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 def place_by_hand(folder: Path, home: Path) -> None:

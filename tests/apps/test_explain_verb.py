@@ -1,13 +1,12 @@
 import csv
 import json
 import shutil
-import sys
 from functools import partial
 
 import numpy as np
 import pytest
+from command_line import invoke
 
-from tumorscope.apps.cli import main
 from tumorscope.apps.explaining import read_maps
 from tumorscope.data.phantom import write_phantom
 
@@ -20,23 +19,11 @@ def run(tmp_path_factory):
     place = tmp_path_factory.mktemp("explained")
     small = partial(write_phantom, patients_per_label=8, slices_per_patient=2, image_size=64)
     small(place / "set", seed=0)
-    for name in ("one", "two"):
+    for seed, name in enumerate(("one", "two")):
         data = ("--data", place / "set" / "manifest.csv")
         choices = ("--models", "cnn", "--image-size", "64", "--epochs", "1", "--init", "none", "--recipe", "phantom")
-        assert called("run", *data, "--out", place / name, *choices, *(("--seed", 0) if name == "one" else ("--seed", 1)))[0] == 0
+        assert invoke("run", *data, "--out", place / name, *choices, "--seed", seed).exit_code == 0
     return place
-
-
-def called(*arguments):
-    """Exit status of the command line in this process."""
-    before, sys.argv = sys.argv, ["tumorscope", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as stopped:
-        return stopped.code or 0, stopped
-    finally:
-        sys.argv = before
-    return 0, None
 
 
 def test_run_measures_its_heatmaps_and_leaves_a_page(run):
@@ -52,11 +39,11 @@ def test_run_measures_its_heatmaps_and_leaves_a_page(run):
 
 def test_explain_writes_where_it_is_told_and_repeats_nothing(run, tmp_path):
     arguments = ("explain", run / "one", "-o", tmp_path / "ex", "--sample", "4", "--split", "train", "--limit", "3")
-    assert called(*arguments)[0] == 0
+    assert invoke(*arguments).exit_code == 0
     assert (tmp_path / "ex" / "explanation.html").is_file()
     files = [tmp_path / "ex" / "cnn" / name for name in FILES]
     before = [path.stat().st_mtime_ns for path in files]
-    assert called(*arguments)[0] == 0
+    assert invoke(*arguments).exit_code == 0
     assert [path.stat().st_mtime_ns for path in files] == before
     content = json.loads(files[0].read_text())
     assert content["images_count"] == 12
@@ -73,7 +60,7 @@ def test_explain_writes_where_it_is_told_and_repeats_nothing(run, tmp_path):
 
 def test_other_methods_stand_beside_grad_cam(run, tmp_path):
     methods = ("--methods", "hires_cam,occlusion", "--sample", "4", "--limit", "2")
-    assert called("explain", run / "one", "-o", tmp_path, *methods)[0] == 0
+    assert invoke("explain", run / "one", "-o", tmp_path, *methods).exit_code == 0
     table = json.loads((tmp_path / "cnn" / "explanation.json").read_text())["energy_inside"]
     assert set(table["methods"]) == {"hires_cam", "occlusion"}
     assert table["methods"]["hires_cam"]["n"] == 6
@@ -81,16 +68,17 @@ def test_other_methods_stand_beside_grad_cam(run, tmp_path):
 
 def test_maps_of_another_seed_are_compared(run, tmp_path):
     small = ("--sample", "4", "--limit", "2")
-    assert called("explain", run / "one", "-o", tmp_path, "--against", run / "two", *small)[0] == 0
+    assert invoke("explain", run / "one", "-o", tmp_path, "--against", run / "two", *small).exit_code == 0
     content = json.loads((tmp_path / "cnn" / "explanation.json").read_text())
     assert -1 <= content["repeatability"]["rank_correlation"]["value"] < 0.99
     assert content["repeatability"]["n"] == 8
     assert content["notes"] == []
 
 
-def test_the_same_model_is_no_other_training(run, tmp_path, capsys):
-    assert called("explain", run / "one", "-o", tmp_path, "--against", run / "one", "--limit", "2")[0] == 1
-    assert "the very model" in capsys.readouterr().err
+def test_the_same_model_is_no_other_training(run, tmp_path, tumorscope):
+    status, _, err = tumorscope("explain", run / "one", "-o", tmp_path, "--against", run / "one", "--limit", "2")
+    assert status == 1
+    assert "the very model" in err
 
 
 def test_an_explanation_is_made_again_when_its_outlines_changed(run, tmp_path):
@@ -102,7 +90,7 @@ def test_an_explanation_is_made_again_when_its_outlines_changed(run, tmp_path):
     rows = [dict(zip(columns, line.split(","), strict=True)) for line in table[1:]]
     lines = [",".join({**row, "mask": ""}.values()) if row["split"] == "test" else ",".join(row.values()) for row in rows]
     (copy / "manifest.csv").write_text("\n".join([table[0], *lines]) + "\n")
-    assert called("explain", copy, "--sample", "4")[0] == 0
+    assert invoke("explain", copy, "--sample", "4").exit_code == 0
     after = json.loads((copy / "cnn" / "explanation.json").read_text())
     assert before["with_mask"] > 0
     assert after["with_mask"] == 0
@@ -111,7 +99,7 @@ def test_an_explanation_is_made_again_when_its_outlines_changed(run, tmp_path):
 
 def test_a_narrower_wish_keeps_a_wider_explanation(run):
     before = (run / "one" / "cnn" / "explanation.json").read_bytes()
-    assert called("explain", run / "one", "--sample", "4")[0] == 0
+    assert invoke("explain", run / "one", "--sample", "4").exit_code == 0
     assert (run / "one" / "cnn" / "explanation.json").read_bytes() == before
 
 
@@ -124,8 +112,8 @@ def test_a_narrower_wish_keeps_a_wider_explanation(run):
         (("--against", "nowhere"), 1, "none of cnn is trained there"),
     ],
 )
-def test_wrong_use_is_said_in_a_line(run, capsys, arguments, status, message):
-    assert called("explain", run / "one", *arguments)[0] == status
-    err = capsys.readouterr().err
+def test_wrong_use_is_said_in_a_line(run, tumorscope, arguments, status, message):
+    ended, _, err = tumorscope("explain", run / "one", *arguments)
+    assert ended == status
     assert message in err
     assert len(err.strip().splitlines()) == 1

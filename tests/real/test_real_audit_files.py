@@ -24,7 +24,8 @@ DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 class Measured:
     manifest: Manifest
     facts: list[FileFacts]
-    seconds: float
+    decoding_s: float
+    facts_s: float
 
     @property
     def flags(self) -> Counter[str]:
@@ -32,17 +33,19 @@ class Measured:
 
 
 def measured(manifest: Manifest) -> Measured:
-    facts, seconds = [], 0.0
+    facts, decoding_s, facts_s = [], 0.0, 0.0
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # processor time is to be that of the work: a second thread of OpenCV waits for it at full speed
+    cv2.setNumThreads(1)  # all of the work is to be in the thread whose processor time is taken
     with picture_warnings_off():
         for record in manifest:
+            started = time.thread_time()
             scan = decode_record(manifest, record)
-            started = time.process_time()
+            decoded = time.thread_time()
             facts.append(file_facts(manifest, record, scan))
-            seconds += time.process_time() - started
+            facts_s += time.thread_time() - decoded
+            decoding_s += decoded - started
     cv2.setNumThreads(threads)
-    return Measured(manifest, facts, seconds)
+    return Measured(manifest, facts, decoding_s, facts_s)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def blocked() -> Measured:
 
 
 def test_facts_cost_less_than_decoding_twice(nickparvar):
-    assert nickparvar.seconds / len(nickparvar.facts) < 2e-3
+    assert nickparvar.facts_s < 2 * nickparvar.decoding_s  # of the same processor in the same minute, whatever its speed
 
 
 def test_lettering_and_coloured_bars_are_found_and_heads_are_heads(nickparvar, blocked):

@@ -80,7 +80,7 @@ def appearance(pixels: np.ndarray, content: Framed) -> Appearance:
         content: `framed` of the same pixels.
     """
     shares = cv2.calcHist([pixels], [0], None, [256], [0, 256]).ravel() / pixels.size
-    mean, std = (float(value.ravel()[0]) for value in cv2.meanStdDev(pixels))
+    mean, std = _mean_and_std(pixels)
     top, bottom, left, right = content.box
     rows, columns = pixels.shape
     darkest, brightest, noise = _corners(pixels)
@@ -143,12 +143,18 @@ def _crossings(line: np.ndarray) -> float:
     return float((np.diff(line.astype(np.int8), axis=1) == 1).sum() / rows)
 
 
+def _mean_and_std(pixels: np.ndarray) -> tuple[float, float]:
+    mean, std = cv2.meanStdDev(pixels)
+    return float(mean[0, 0]), float(std[0, 0])
+
+
 def _corners(pixels: np.ndarray) -> tuple[float, float, float]:
     """Return the mean of the darkest and of the brightest corner, and the deviation inside the darkest."""
     side = max(1, min(pixels.shape) // 14)
     corners = [corner[:, part] for corner in (pixels[:side], pixels[-side:]) for part in (slice(side), slice(-side, None))]
-    means = [float(corner.mean()) for corner in corners]
-    return min(means), max(means), float(corners[int(np.argmin(means))].std())
+    found = [_mean_and_std(corner) for corner in corners]
+    darkest, noise = min(found, key=lambda mean_and_std: mean_and_std[0])
+    return darkest, max(mean for mean, _ in found), noise
 
 
 def _blockiness(pixels: np.ndarray) -> float:
@@ -170,7 +176,7 @@ def _likeness(small: np.ndarray) -> tuple[float, float, float]:
     threshold, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     filled = _filled(np.asarray(smooth > threshold * _CONTENT_LEVEL))
     fit = int(np.count_nonzero(filled & _ELLIPSE)) / int(np.count_nonzero(filled | _ELLIPSE))
-    return dark_surround, fit, _sharpness(small, float(small.std()))
+    return dark_surround, fit, _sharpness(small, _mean_and_std(small)[1])
 
 
 def _filled(content: np.ndarray) -> np.ndarray:

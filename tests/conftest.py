@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tumorscope.apps.cli import main
 from tumorscope.data.pixel_cache import PixelCache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.engines.engine import processors
@@ -76,6 +77,23 @@ def banded_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def banded_folder(banded_pictures: Path, tmp_path: Path) -> Path:
     """A copy of these pictures for a test that changes them, or that wants them beside its own folders."""
     return Path(shutil.copytree(banded_pictures, tmp_path / "scans"))
+
+
+@pytest.fixture
+def tumorscope(monkeypatch, capsys):
+    """Run the command line in this process; returns exit status, standard output and standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tumorscope", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            status = stopped.code or 0
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -1,27 +1,7 @@
 import signal
-import sys
 
 import pytest
 from command_line import without_pages
-
-from tumorscope.apps.cli import main
-
-
-@pytest.fixture
-def tumorscope(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tumorscope", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            status = stopped.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture

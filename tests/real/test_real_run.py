@@ -1,13 +1,11 @@
 """The command line on real images, small enough for every commit; the figures in the notes come from whole runs."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tumorscope.apps.cli import main
 from tumorscope.data.pixel_cache import build_pixel_cache
 from tumorscope.data.preprocess import Preprocessing
 from tumorscope.data.sources import index_source, recognise
@@ -49,14 +47,11 @@ def test_look_up_without_training_scores_what_others_train_for(nickparvar, tmp_p
     assert np.mean(found.correct) == pytest.approx(0.959, abs=0.003)
 
 
-def test_fine_tuning_beats_chance_within_three_epochs_on_a_few_images(monkeypatch, tmp_path):
+def test_fine_tuning_beats_chance_within_three_epochs_on_a_few_images(tumorscope, tmp_path):
     out = tmp_path / "run"
     arguments = ["run", "--data", NICKPARVAR, "--out", out, "--init", WEIGHTS, "--models", "mobilenet_v2"]
     small = ["--recipe", "plain", "--limit", "60", "--image-size", "96", "--epochs", "3"]
-    monkeypatch.setattr(sys, "argv", ["tumorscope", *map(str, arguments), *small])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    assert tumorscope(*arguments, *small)[0] == 0
     metrics = json.loads((out / "mobilenet_v2" / "metrics.json").read_text())
     assert metrics["n"] == 240
     assert metrics["accuracy"] > 0.45

@@ -30,6 +30,20 @@ def test_cnn_has_the_four_blocks_and_the_head_of_the_student_report():
     assert network.head[2].p == 0.3
 
 
+def test_cnn_computes_the_blocks_of_the_student_report_to_the_last_bit():
+    """As the report has them: convolution, ReLU, pooling, with their gradients."""
+    network, images = build("cnn"), torch.rand(2, 3, 37, 64) * 4 - 2
+    convolutions = [layer for layer in network.features if isinstance(layer, nn.Conv2d)]
+    expected = images
+    for convolution in convolutions:
+        expected = nn.functional.max_pool2d(nn.functional.relu(convolution(expected)), 2)
+    weights = [layer.weight for layer in convolutions]
+    gradients = torch.autograd.grad(expected.square().sum(), weights)
+    feature_map = network.features(images)
+    assert torch.equal(feature_map, expected)
+    assert all(map(torch.equal, torch.autograd.grad(feature_map.square().sum(), weights), gradients))
+
+
 @pytest.mark.parametrize(("name", "stride", "start"), [("mobilenet_v2", 32, 0.0), ("cnn", 16, 7.5)])
 def test_cell_grid_is_what_the_layers_say(name, stride, start):
     grid = build(name).cell_grid()
